@@ -1,0 +1,63 @@
+"""`FloatOps`: the meaning of every operator, in NumPy floats, with an optional tap on each value."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from refvit.ops import functional as F
+from refvit.ops.taps import Tap, untouched
+from refvit.params import Params
+
+
+class FloatOps:
+    """Arrays in, arrays out; `tap(site, value)` sees, and may replace, every result and parameter.
+
+    Sites of parameters are their full names (`blocks.0.attn.q.weight`), those of results are the
+    operators' (`blocks.0.attn.q`). The same code runs on `Var`, which makes it differentiable.
+    """
+
+    def __init__(self, tap: Tap = untouched, dtype: DTypeLike = np.float32) -> None:
+        self.tap = tap
+        self.dtype = np.dtype(dtype)
+
+    def input(self, x: Any, *, site: str) -> Any:
+        return self.tap(site, x if hasattr(x, "__array_function__") else np.asarray(x, self.dtype))
+
+    def output(self, x: Any, *, site: str) -> Any:
+        return x
+
+    def param(self, p: Params, name: str) -> Any:
+        return self.tap(p.at(name), getattr(p, name))
+
+    def linear(self, x: Any, p: Params) -> Any:
+        bias = None if p.get("bias") is None else self.param(p, "bias")
+        return self.tap(p.path, F.linear(x, self.param(p, "weight"), bias))
+
+    def matmul(self, a: Any, b: Any, *, site: str, scale: float = 1.0) -> Any:
+        product = np.matmul(a, b)
+        return self.tap(site, product if scale == 1.0 else product * product.dtype.type(scale))
+
+    def add(self, a: Any, b: Any, *, site: str) -> Any:
+        return self.tap(site, a + b)
+
+    def gelu(self, x: Any, *, site: str) -> Any:
+        return self.tap(site, F.gelu(x))
+
+    def softmax(self, x: Any, *, site: str) -> Any:
+        return self.tap(site, F.softmax(x))
+
+    def layer_norm(self, x: Any, p: Params, *, eps: float) -> Any:
+        return self.tap(p.path, F.layer_norm(x, self.param(p, "weight"), self.param(p, "bias"), eps))
+
+    def rearrange(self, x: Any, pattern: str, /, **sizes: int) -> Any:
+        return F.rearrange(x, pattern, **sizes)
+
+    def select(self, x: Any, index: int, *, axis: int) -> Any:
+        return x[(slice(None),) * axis + (index,)]
+
+    def concat(self, parts: Sequence[Any], *, axis: int, site: str) -> Any:
+        return self.tap(site, F.concat(tuple(parts), axis))
