@@ -25,7 +25,8 @@ class FloatOps:
         self.dtype = np.dtype(dtype)
 
     def input(self, x: Any, *, site: str) -> Any:
-        return self.tap(site, x if hasattr(x, "__array_function__") else np.asarray(x, self.dtype))
+        foreign = hasattr(x, "__array_function__") and not isinstance(x, np.ndarray)
+        return self.tap(site, x if foreign else np.asarray(x, self.dtype))
 
     def output(self, x: Any, *, site: str) -> Any:
         return x

@@ -29,8 +29,10 @@ def overridable(fn: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(fn)
     def public(*args: P.args, **kwargs: P.kwargs) -> R:
         for arg in args:
-            if not isinstance(arg, np.ndarray) and hasattr(arg, "__array_function__"):
-                return arg.__array_function__(public, (type(arg),), args, kwargs)  # type: ignore[no-any-return]
+            for part in arg if isinstance(arg, tuple) else (arg,):
+                if not isinstance(part, np.ndarray) and hasattr(part, "__array_function__"):
+                    result: R = part.__array_function__(public, (type(part),), args, kwargs)
+                    return result
         return fn(*args, **kwargs)
 
     return public

@@ -1,0 +1,264 @@
+"""`Var`: an array that remembers, and gradients by walking its memory backwards.
+
+A `Var` wraps an ndarray and answers NumPy's own protocols: `__array_ufunc__` for `+`, `@`,
+`np.exp`, and `__array_function__` for `np.sum`, `np.where` and refvit's operators. So the model
+code, the taps and the losses that run on arrays run on `Var`s unchanged. Each function has one
+rule, its vector-Jacobian product `rule(g, out, *args, **kwargs) -> gradient per argument`;
+a function without a rule is refused by name. The method is reverse accumulation (Griewank and
+Walther 2008, section 3.2) on a tape that is freed as it unwinds.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
+from numpy.typing import NDArray
+
+from refvit.ops import functional as F
+from refvit.ops.shape_ops import axis_sizes
+
+Array = NDArray[Any]
+Rule = Callable[..., tuple[Any, ...]]
+RULES: dict[Any, Rule] = {}
+_order = itertools.count()
+
+
+def vjp_of(*functions: Any) -> Callable[[Rule], Rule]:
+    """Register the decorated rule for `functions`; it returns one gradient (or None) per argument."""
+
+    def register(rule: Rule) -> Rule:
+        RULES.update(dict.fromkeys(functions, rule))
+        return rule
+
+    return register
+
+
+class Var(NDArrayOperatorsMixin):
+    """An array with a gradient; `grad` is filled by `backward` for leaves.
+
+    >>> x = Var(np.array([1.0, 2.0]))
+    >>> backward(np.sum(x * x))
+    >>> x.grad
+    array([2., 4.])
+    """
+
+    __slots__ = ("_call", "_order", "grad", "value")
+
+    def __init__(self, value: Any, call: tuple[Rule, tuple[Any, ...], dict[str, Any]] | None = None):
+        self.value: Array = np.asarray(value)
+        self.grad: Array | None = None
+        self._call = call
+        self._order = next(_order)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *args: Any, **kwargs: Any) -> Any:
+        if method != "__call__" or "out" in kwargs:
+            raise TypeError(f"Var differentiates {ufunc.__name__}(...) only, not {method} or out=")
+        return _apply(ufunc, args, kwargs)
+
+    def __array_function__(self, fn: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        return _apply(fn, args, kwargs)
+
+    def __getitem__(self, index: Any) -> Var:
+        return _apply(getitem, (self, index), {})
+
+    def reshape(self, *shape: int) -> Var:
+        return _apply(np.reshape, (self, shape), {})
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.value.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.value.dtype
+
+    def __repr__(self) -> str:
+        return f"Var({self.value!r})"
+
+
+def value_of(x: Any) -> Any:
+    """Return the plain array of `x`, or `x` itself; tuples and lists elementwise."""
+    if isinstance(x, tuple | list):
+        return type(x)(value_of(part) for part in x)
+    return x.value if isinstance(x, Var) else x
+
+
+def _apply(fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Var:
+    if fn not in RULES:
+        name = getattr(fn, "__name__", repr(fn))
+        raise TypeError(f"no gradient rule for {name!r}: register one with refvit.autodiff.vjp_of")
+    return Var(fn(*value_of(args), **kwargs), (RULES[fn], args, kwargs))
+
+
+def backward(loss: Var) -> None:
+    """Add d loss / d leaf to the `grad` of every leaf `Var`; `loss` has one element.
+
+    Interior nodes are visited newest first, and forget their inputs as soon as they are done.
+    Raises ValueError if `loss` is not scalar.
+    """
+    if loss.value.size != 1:
+        raise ValueError(f"backward starts from one number; got shape {loss.shape}")
+    gradients = {id(loss): np.ones_like(loss.value)}
+    queue = [(-loss._order, loss)]
+    while queue:
+        _, node = heapq.heappop(queue)
+        g = gradients.pop(id(node))
+        if node._call is None:
+            node.grad = g if node.grad is None else node.grad + g
+            continue
+        rule, args, kwargs = node._call
+        node._call = None
+        parts = rule(g, node.value, *value_of(args), **kwargs)
+        for var, part in _pairs(args, parts):
+            if id(var) in gradients:
+                gradients[id(var)] = gradients[id(var)] + part
+            else:
+                gradients[id(var)] = part
+                heapq.heappush(queue, (-var._order, var))
+
+
+def _pairs(args: Iterable[Any], parts: Iterable[Any]) -> Iterable[tuple[Var, Array]]:
+    for arg, part in zip(args, parts, strict=False):
+        if isinstance(arg, tuple | list) and part is not None:
+            yield from _pairs(arg, part)
+        elif isinstance(arg, Var) and part is not None:
+            yield arg, part
+
+
+def unbroadcast(g: Array, like: Any) -> Array:
+    """Sum `g` over the axes along which `like` was broadcast, back to the shape of `like`."""
+    shape = np.shape(like)
+    g = g.sum(axis=tuple(range(g.ndim - len(shape)))) if g.ndim > len(shape) else g
+    axes = tuple(i for i, n in enumerate(shape) if n == 1 and g.shape[i] != 1)
+    return g.sum(axis=axes, keepdims=True) if axes else g
+
+
+def getitem(x: Array, index: Any) -> Array:
+    """`x[index]`, as a function that can have a rule."""
+    return x[index]
+
+
+@vjp_of(getitem)
+def _getitem(g: Array, out: Array, x: Array, index: Any) -> tuple[Any, ...]:
+    into = np.zeros_like(x)
+    np.add.at(into, index, g) if _repeats(index) else into.__setitem__(index, g)
+    return into, None
+
+
+def _repeats(index: Any) -> bool:
+    """Fancy indices may name an element twice; slices and integers cannot."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return any(isinstance(part, np.ndarray | list) for part in parts)
+
+
+@vjp_of(np.add)
+def _add(g: Array, out: Array, a: Any, b: Any) -> tuple[Any, ...]:
+    return unbroadcast(g, a), unbroadcast(g, b)
+
+
+@vjp_of(np.subtract)
+def _subtract(g: Array, out: Array, a: Any, b: Any) -> tuple[Any, ...]:
+    return unbroadcast(g, a), unbroadcast(-g, b)
+
+
+@vjp_of(np.multiply)
+def _multiply(g: Array, out: Array, a: Any, b: Any) -> tuple[Any, ...]:
+    return unbroadcast(g * b, a), unbroadcast(g * a, b)
+
+
+@vjp_of(np.true_divide)
+def _divide(g: Array, out: Array, a: Any, b: Any) -> tuple[Any, ...]:
+    return unbroadcast(g / b, a), unbroadcast(-g * out / b, b)
+
+
+@vjp_of(np.negative)
+def _negative(g: Array, out: Array, x: Array) -> tuple[Any, ...]:
+    return (-g,)
+
+
+@vjp_of(np.exp)
+def _exp(g: Array, out: Array, x: Array) -> tuple[Any, ...]:
+    return (g * out,)
+
+
+@vjp_of(np.log)
+def _log(g: Array, out: Array, x: Array) -> tuple[Any, ...]:
+    return (g / x,)
+
+
+@vjp_of(np.matmul)
+def _matmul(g: Array, out: Array, a: Array, b: Array) -> tuple[Any, ...]:
+    """d(AB): G B^T and A^T G, for stacks of matrices."""
+    return unbroadcast(g @ b.swapaxes(-1, -2), a), unbroadcast(a.swapaxes(-1, -2) @ g, b)
+
+
+@vjp_of(np.reshape)
+def _reshape(g: Array, out: Array, x: Array, shape: Any) -> tuple[Any, ...]:
+    return g.reshape(x.shape), None
+
+
+@vjp_of(np.sum)
+def _sum(g: Array, out: Array, x: Array, axis: Any = None, keepdims: bool = False) -> tuple[Any, ...]:
+    g = g if axis is None or keepdims else np.expand_dims(g, axis)
+    return (np.broadcast_to(g, x.shape), None, None)
+
+
+@vjp_of(np.mean)
+def _mean(g: Array, out: Array, x: Array, axis: Any = None, keepdims: bool = False) -> tuple[Any, ...]:
+    count = x.dtype.type(x.size // max(1, out.size))
+    return _sum(g / count, out, x, axis, keepdims)
+
+
+@vjp_of(F.linear)
+def _linear(g: Array, out: Array, x: Array, weight: Array, bias: Any = None) -> tuple[Any, ...]:
+    rows = g.reshape(-1, g.shape[-1])
+    db = None if bias is None else rows.sum(0)
+    return (rows @ weight).reshape(x.shape), rows.T @ x.reshape(-1, x.shape[-1]), db
+
+
+@vjp_of(F.softmax)
+def _softmax(g: Array, out: Array, x: Array) -> tuple[Any, ...]:
+    """y * (g - sum(g * y)): the Jacobian is diag(y) - y y^T."""
+    dx = g * out
+    dx -= out * dx.sum(-1, keepdims=True)
+    return (dx,)
+
+
+@vjp_of(F.layer_norm)
+def _layer_norm(g: Array, out: Array, x: Array, weight: Array, bias: Array, eps: float) -> Any:
+    """With n = (x - mean) / std: dx = (h - mean(h) - n mean(h n)) / std, h = g * weight."""
+    centred = x - x.mean(-1, keepdims=True)
+    deviation = np.sqrt(np.square(centred).mean(-1, keepdims=True) + x.dtype.type(eps))
+    n = centred / deviation
+    h = g * weight
+    dx = h - h.mean(-1, keepdims=True)
+    dx -= n * (h * n).mean(-1, keepdims=True)
+    return dx / deviation, unbroadcast(g * n, weight), unbroadcast(g, bias), None
+
+
+@vjp_of(F.gelu)
+def _gelu(g: Array, out: Array, x: Array) -> tuple[Any, ...]:
+    """Phi(x) + x phi(x); Phi(x) is out / x away from zero, so it is computed afresh."""
+    cdf = x.dtype.type(0.5) * (1 + F.erf(x * x.dtype.type(np.sqrt(0.5))))
+    with np.errstate(under="ignore"):
+        pdf = np.exp(x.dtype.type(-0.5) * x * x) * x.dtype.type(1 / np.sqrt(2 * np.pi))
+        return (g * (cdf + x * pdf),)
+
+
+@vjp_of(F.rearrange)
+def _rearrange(g: Array, out: Array, x: Array, pattern: str, **sizes: int) -> tuple[Any, ...]:
+    """The way back is the pattern with its sides swapped."""
+    left, right = pattern.split("->")
+    return F.rearrange(g, f"{right} -> {left}", **axis_sizes(x.shape, pattern, sizes)), None
+
+
+@vjp_of(F.concat)
+def _concat(g: Array, out: Array, parts: tuple[Array, ...], axis: int) -> tuple[Any, ...]:
+    ends = np.cumsum([part.shape[axis] for part in parts])[:-1]
+    pieces = np.split(g, ends, axis=axis)
+    return [unbroadcast(piece, part) for piece, part in zip(pieces, parts, strict=True)], None

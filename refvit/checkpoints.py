@@ -1,0 +1,213 @@
+"""Tensor files: safe reading, atomic writing, and the names of Hugging Face, timm and refvit."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from refvit.images import Preprocess
+from refvit.model import Model, check_params
+from refvit.models import ViTConfig
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def read_tensors(path: Path) -> tuple[Arrays, dict[str, str]]:
+    """Return the tensors of a safetensors file and its metadata; ValueError if it is not one."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {str(path)!r}")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (SafetensorError, TypeError, AttributeError) as error:
+        raise ValueError(f"{str(path)!r} is not a whole safetensors file: {error}") from None
+
+
+def write_tensors(path: Path, tensors: Mapping[str, NDArray[Any]], metadata: dict[str, str]) -> None:
+    """Write a safetensors file: to a temporary name, then renamed, so it is whole or not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    arrays = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    try:
+        temporary.write_bytes(save(arrays, metadata))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def shipped() -> list[str]:
+    """Return the names of the models that travel with refvit."""
+    return sorted(path.stem for path in weights_folder().glob("*.safetensors"))
+
+
+def weights_folder() -> Path:
+    """Return `weights/`: inside the installed package, or beside it in a checkout."""
+    inside = Path(__file__).parent / "weights"
+    return inside if inside.is_dir() else Path(__file__).parents[1] / "weights"
+
+
+def load_model(where: str | Path) -> Model:
+    """Return the float model at `where`: a directory of Hugging Face or timm, a refvit file, or a
+    shipped name. Raises FileNotFoundError or ValueError in one line that says what is wrong.
+    """
+    path = Path(where)
+    if str(where) in shipped():
+        path = weights_folder() / f"{where}.safetensors"
+    if path.is_dir():
+        return _load_directory(path)
+    if path.is_file():
+        return _load_file(path)
+    raise FileNotFoundError(f"no model {str(where)!r}: neither a path nor one of {shipped()}")
+
+
+def save_model(path: Path, model: Model, card: dict[str, Any]) -> None:
+    """Write `model` as one safetensors file whose metadata says all that `load` needs."""
+    about = {
+        "config": asdict(model.config),
+        "preprocess": asdict(model.preprocess),
+        "labels": model.labels,
+        "card": card,
+    }
+    metadata = {"format": "refvit-float", **{key: json.dumps(value) for key, value in about.items()}}
+    write_tensors(path, dict(model.params.items()), metadata)
+
+
+def _load_file(path: Path) -> Model:
+    tensors, meta = read_tensors(path)
+    if meta.get("format") != "refvit-float":
+        raise ValueError(f"{str(path)!r} carries no configuration of refvit; name its directory "
+                         "with config.json")  # fmt: skip
+    config = ViTConfig(**tuples(json.loads(meta["config"])))
+    preprocess = Preprocess(**tuples(json.loads(meta["preprocess"])))
+    params = check_params(tensors, config, str(path))
+    return Model(config, params, preprocess, tuple(json.loads(meta["labels"])), str(path))
+
+
+def tuples(fields: dict[str, Any]) -> dict[str, Any]:
+    """JSON has lists where the dataclasses have tuples."""
+    return {key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()}
+
+
+def _load_directory(path: Path) -> Model:
+    about = _json(path / "config.json")
+    tensors, _ = read_tensors(path / "model.safetensors")
+    if "model_type" in about:
+        return _from_hf(path, about, tensors)
+    if "architecture" in about:
+        return _from_timm(path, about, tensors)
+    raise ValueError(f"{str(path / 'config.json')!r} has neither model_type (Hugging Face) nor "
+                     "architecture (timm)")  # fmt: skip
+
+
+def _json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {str(path)!r}")
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{str(path)!r} is not JSON: {error}") from None
+    if not isinstance(about, dict):
+        raise ValueError(f"{str(path)!r} holds a {type(about).__name__}, wanted an object")
+    return about
+
+
+# Hugging Face names, old (the hub's) and new (transformers 5), to refvit's. Order matters: a
+# longer name stands before one that it contains.
+HF_NAMES = (
+    (r"^vit\.", ""),
+    (r"^embeddings\.patch_embeddings\.projection\.", "patch_embed."),
+    (r"^embeddings\.cls_token$", "cls_token"),
+    (r"^embeddings\.position_embeddings$", "pos_embed"),
+    (r"^(?:encoder\.layer|layers)\.(\d+)\.", r"blocks.\1."),
+    (r"\.attention\.(?:attention\.)?(q|k|v)(?:uery|ey|alue|_proj)\.", r".attn.\1."),
+    (r"\.attention\.(?:output\.dense|o_proj)\.", ".attn.proj."),
+    (r"\.intermediate\.dense\.", ".mlp.fc1."),
+    (r"^(blocks\.\d+)\.output\.dense\.", r"\1.mlp.fc2."),
+    (r"\.layernorm_before\.", ".norm1."),
+    (r"\.layernorm_after\.", ".norm2."),
+    (r"^layernorm\.", "norm."),
+    (r"^classifier\.", "head."),
+)
+
+
+def _from_hf(path: Path, about: dict[str, Any], tensors: Arrays) -> Model:
+    if about["model_type"] != "vit":
+        raise ValueError(f"{path}: model_type {about['model_type']!r} is not supported; 'vit' is")
+    if about.get("hidden_act", "gelu") != "gelu":
+        raise ValueError(f"{path}: hidden_act {about['hidden_act']!r} is not supported; 'gelu' is")
+    labels = {int(k): str(v) for k, v in about.get("id2label", {}).items()}
+    config = ViTConfig(
+        width=about.get("hidden_size", 768),
+        depth=about.get("num_hidden_layers", 12),
+        heads=about.get("num_attention_heads", 12),
+        hidden=about.get("intermediate_size", 3072),
+        image=_pair(about.get("image_size", 224)),
+        patch=_pair(about.get("patch_size", 16)),
+        channels=about.get("num_channels", 3),
+        classes=len(labels) or about.get("num_labels", 2),
+        eps=about.get("layer_norm_eps", 1e-12),
+        qkv_bias=about.get("qkv_bias", True),
+    )
+    named = {_rename(name): tensor for name, tensor in tensors.items()}
+    params = check_params(_flatten_patches(named), config, str(path))
+    names = tuple(labels.get(k, f"class {k}") for k in range(config.classes))
+    return Model(config, params, Preprocess(config.image), names, str(path))
+
+
+def _rename(name: str) -> str:
+    for pattern, name_of_refvit in HF_NAMES:
+        name = re.sub(pattern, name_of_refvit, name)
+    return name
+
+
+def _from_timm(path: Path, about: dict[str, Any], tensors: Arrays) -> Model:
+    if "vit" not in about["architecture"] and "deit" not in about["architecture"]:
+        raise ValueError(f"{path}: architecture {about['architecture']!r} is not supported; vit is")
+    width = about.get("embed_dim", 768)
+    config = ViTConfig(
+        width=width,
+        depth=about.get("depth", 12),
+        heads=about.get("num_heads", 12),
+        hidden=int(width * about.get("mlp_ratio", 4.0)),
+        image=_pair(about.get("img_size", 224)),
+        patch=_pair(about.get("patch_size", 16)),
+        channels=about.get("in_chans", 3),
+        classes=about.get("num_classes", 1000),
+        qkv_bias="blocks.0.attn.qkv.bias" in tensors,
+    )
+    named = {part: t for name, tensor in tensors.items() for part, t in _split_qkv(name, tensor)}
+    named = {re.sub(r"^patch_embed\.proj\.", "patch_embed.", name): t for name, t in named.items()}
+    params = check_params(_flatten_patches(named), config, str(path))
+    names = tuple(f"class {k}" for k in range(config.classes))
+    preprocess = Preprocess(config.image, resample="bicubic", crop=0.9)
+    return Model(config, params, preprocess, names, str(path))
+
+
+def _split_qkv(name: str, tensor: NDArray[Any]) -> list[tuple[str, NDArray[Any]]]:
+    """timm stacks the rows of q, k and v in one tensor, in this order."""
+    if ".attn.qkv." not in name or len(tensor) % 3:
+        return [(name, tensor)]
+    parts = np.split(tensor, 3)
+    return [(name.replace(".qkv.", f".{k}."), part) for k, part in zip("qkv", parts, strict=True)]
+
+
+def _flatten_patches(tensors: Arrays) -> Arrays:
+    """The patch convolution [D, C, i, j] is a linear over flattened patches [D, (C i j)]."""
+    weight = tensors.get("patch_embed.weight")
+    if weight is not None and weight.ndim == 4:
+        tensors["patch_embed.weight"] = weight.reshape(len(weight), -1)
+    return tensors
+
+
+def _pair(size: int | list[int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
