@@ -29,7 +29,7 @@ _order = itertools.count()
 
 
 def vjp_of(*functions: Any) -> Callable[[Rule], Rule]:
-    """Register the decorated rule for `functions`; it returns one gradient (or None) per argument."""
+    """Register the decorated rule for `functions`: one gradient (or None) per argument."""
 
     def register(rule: Rule) -> Rule:
         RULES.update(dict.fromkeys(functions, rule))
@@ -49,7 +49,9 @@ class Var(NDArrayOperatorsMixin):
 
     __slots__ = ("_call", "_order", "grad", "value")
 
-    def __init__(self, value: Any, call: tuple[Rule, tuple[Any, ...], dict[str, Any]] | None = None):
+    def __init__(
+        self, value: Any, call: tuple[Rule, tuple[Any, ...], dict[str, Any]] | None = None
+    ):
         self.value: Array = np.asarray(value)
         self.grad: Array | None = None
         self._call = call
@@ -140,7 +142,7 @@ def unbroadcast(g: Array, like: Any) -> Array:
 
 def getitem(x: Array, index: Any) -> Array:
     """`x[index]`, as a function that can have a rule."""
-    return x[index]
+    return np.asarray(x[index])
 
 
 @vjp_of(getitem)
@@ -203,13 +205,17 @@ def _reshape(g: Array, out: Array, x: Array, shape: Any) -> tuple[Any, ...]:
 
 
 @vjp_of(np.sum)
-def _sum(g: Array, out: Array, x: Array, axis: Any = None, keepdims: bool = False) -> tuple[Any, ...]:
+def _sum(
+    g: Array, out: Array, x: Array, axis: Any = None, keepdims: bool = False
+) -> tuple[Any, ...]:
     g = g if axis is None or keepdims else np.expand_dims(g, axis)
     return (np.broadcast_to(g, x.shape), None, None)
 
 
 @vjp_of(np.mean)
-def _mean(g: Array, out: Array, x: Array, axis: Any = None, keepdims: bool = False) -> tuple[Any, ...]:
+def _mean(
+    g: Array, out: Array, x: Array, axis: Any = None, keepdims: bool = False
+) -> tuple[Any, ...]:
     count = x.dtype.type(x.size // max(1, out.size))
     return _sum(g / count, out, x, axis, keepdims)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,18 +22,24 @@ from refvit.models import ViTConfig
 Arrays = dict[str, NDArray[Any]]
 
 
-def read_tensors(path: Path) -> tuple[Arrays, dict[str, str]]:
-    """Return the tensors of a safetensors file and its metadata; ValueError if it is not one."""
+def read_tensors(path: Path, only: Sequence[str] | None = None) -> tuple[Arrays, dict[str, str]]:
+    """Return the tensors of a safetensors file (or `only` some) and its metadata.
+
+    Raises FileNotFoundError, or ValueError if the file is not a whole safetensors file.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"no file {str(path)!r}")
     try:
         with safe_open(path, framework="numpy") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            names = file.keys() if only is None else only
+            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
     except (SafetensorError, TypeError, AttributeError) as error:
         raise ValueError(f"{str(path)!r} is not a whole safetensors file: {error}") from None
 
 
-def write_tensors(path: Path, tensors: Mapping[str, NDArray[Any]], metadata: dict[str, str]) -> None:
+def write_tensors(
+    path: Path, tensors: Mapping[str, NDArray[Any]], metadata: dict[str, str]
+) -> None:
     """Write a safetensors file: to a temporary name, then renamed, so it is whole or not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
@@ -56,18 +62,27 @@ def weights_folder() -> Path:
     return inside if inside.is_dir() else Path(__file__).parents[1] / "weights"
 
 
-def load_model(where: str | Path) -> Model:
-    """Return the float model at `where`: a directory of Hugging Face or timm, a refvit file, or a
-    shipped name. Raises FileNotFoundError or ValueError in one line that says what is wrong.
-    """
-    path = Path(where)
+def find_model(where: str | Path) -> Path:
+    """Return the path of a shipped name, a directory or a file; FileNotFoundError if none."""
     if str(where) in shipped():
-        path = weights_folder() / f"{where}.safetensors"
-    if path.is_dir():
-        return _load_directory(path)
-    if path.is_file():
-        return _load_file(path)
-    raise FileNotFoundError(f"no model {str(where)!r}: neither a path nor one of {shipped()}")
+        return weights_folder() / f"{where}.safetensors"
+    if not Path(where).exists():
+        names = ", ".join(shipped()) or "none"
+        raise FileNotFoundError(f"no model {str(where)!r}: not a path; shipped models are {names}")
+    return Path(where)
+
+
+def file_format(path: Path) -> str:
+    """Return what a safetensors file says it is: its `format` metadata, or ""."""
+    return read_tensors(path, only=())[1].get("format", "")
+
+
+def load_model(path: Path) -> Model:
+    """Return the float model at `path`: a directory of Hugging Face or timm, or a refvit file.
+
+    Raises FileNotFoundError or ValueError in one line that says what is wrong.
+    """
+    return _load_directory(path) if path.is_dir() else _load_file(path)
 
 
 def save_model(path: Path, model: Model, card: dict[str, Any]) -> None:
@@ -78,15 +93,19 @@ def save_model(path: Path, model: Model, card: dict[str, Any]) -> None:
         "labels": model.labels,
         "card": card,
     }
-    metadata = {"format": "refvit-float", **{key: json.dumps(value) for key, value in about.items()}}
+    metadata = {
+        "format": "refvit-float",
+        **{key: json.dumps(value) for key, value in about.items()},
+    }
     write_tensors(path, dict(model.params.items()), metadata)
 
 
 def _load_file(path: Path) -> Model:
     tensors, meta = read_tensors(path)
     if meta.get("format") != "refvit-float":
-        raise ValueError(f"{str(path)!r} carries no configuration of refvit; name its directory "
-                         "with config.json")  # fmt: skip
+        raise ValueError(
+            f"{str(path)!r} carries no configuration of refvit; name its directory with config.json"
+        )
     config = ViTConfig(**tuples(json.loads(meta["config"])))
     preprocess = Preprocess(**tuples(json.loads(meta["preprocess"])))
     params = check_params(tensors, config, str(path))
@@ -105,8 +124,10 @@ def _load_directory(path: Path) -> Model:
         return _from_hf(path, about, tensors)
     if "architecture" in about:
         return _from_timm(path, about, tensors)
-    raise ValueError(f"{str(path / 'config.json')!r} has neither model_type (Hugging Face) nor "
-                     "architecture (timm)")  # fmt: skip
+    raise ValueError(
+        f"{str(path / 'config.json')!r} has neither model_type (Hugging Face) nor "
+        "architecture (timm)"
+    )
 
 
 def _json(path: Path) -> dict[str, Any]:

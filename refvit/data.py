@@ -14,9 +14,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-LABELS = ("disk", "square", "triangle", "star", "ring", "cross", "crescent", "hexagon", "heart", "L")
+LABELS = (
+    "disk",
+    "square",
+    "triangle",
+    "star",
+    "ring",
+    "cross",
+    "crescent",
+    "hexagon",
+    "heart",
+    "L",
+)
 SIZE = 32
-DIFFICULTY = 0.3
+DIFFICULTY = 0.25
 SPLITS = ("train", "test", "calibration")
 CHUNK = 256  # images drawn at a time: bounds the memory
 
@@ -93,7 +104,9 @@ def _draw(streams: U64, hard: np.float32) -> tuple[NDArray[np.uint8], NDArray[np
     image += bar * (u[:, 49:52][:, None, None] - image)
     noise = _uniforms(streams, PARAMETERS, SIZE * SIZE * 3).reshape(image.shape)
     image += (noise - np.float32(0.5)) * (0.6 * hard)
-    return np.floor(np.clip(image, 0, 1) * np.float32(255) + np.float32(0.5)).astype(np.uint8), labels
+    return np.floor(np.clip(image, 0, 1) * np.float32(255) + np.float32(0.5)).astype(
+        np.uint8
+    ), labels
 
 
 def _colours(u: F32, hard: np.float32) -> tuple[F32, F32]:
@@ -121,7 +134,7 @@ def _background(u: F32, x: F32, y: F32, colour: F32, hard: np.float32) -> F32:
 
 
 def _turn(u: F32) -> tuple[F32, F32]:
-    """A rational point (cosine, sine) of the circle: t -> (1 - t^2, 2t) / (1 + t^2), four quarters."""
+    """A rational point (cosine, sine) of the circle: (1 - t^2, 2t) / (1 + t^2), by quarters."""
     quarter = np.floor(u * 4)
     t = 2 * (u * 4 - quarter) - 1
     c, s = (1 - t * t) / (1 + t * t), 2 * t / (1 + t * t)
@@ -133,8 +146,8 @@ def _turn(u: F32) -> tuple[F32, F32]:
 def _coverage(u: F32, x: F32, y: F32, labels: NDArray[np.int64], hard: np.float32) -> F32:
     """How much of each pixel the shape covers, by signed distance: [n, 32, 32] in [0, 1]."""
     v = u[:, :, None, None]
-    size = 0.78 - 0.30 * hard - 0.22 * v[:, 0]
-    room = 0.9 - size
+    size = 0.92 - 0.30 * hard - 0.20 * v[:, 0]
+    room = 0.95 - size
     cx, cy = (2 * v[:, 1] - 1) * room, (2 * v[:, 2] - 1) * room
     c, s = _turn(v[:, 3])
     stretch = 1 + 0.35 * (v[:, 4] - 0.5)
@@ -152,7 +165,8 @@ def _stripes(u: F32, x: F32, y: F32) -> F32:
     """A triangle wave along a random direction: [n, 32, 32] in [0, 1]."""
     c, s = _turn(u[:, 0, None, None])
     phase = (c * x + s * y) * (2 + 2 * u[:, 1, None, None]) + u[:, 2, None, None]
-    return np.abs(2 * (phase - np.floor(phase)) - 1)
+    wave: F32 = np.abs(2 * (phase - np.floor(phase)) - 1)
+    return wave
 
 
 def _bar(u: F32, x: F32, y: F32, hard: np.float32) -> F32:
@@ -161,7 +175,8 @@ def _bar(u: F32, x: F32, y: F32, hard: np.float32) -> F32:
     c, s = _turn(v[:, 0])
     thick = np.where(v[:, 1] < hard * 1.5, 0.06 + 0.16 * hard * v[:, 2], np.float32(-1))
     away = np.abs(c * x + s * y - (v[:, 3] - 0.5))
-    return np.clip(0.5 + (thick - away) * (SIZE / 2), 0, 1).astype(np.float32)
+    cover: F32 = np.clip(0.5 + (thick - away) * (SIZE / 2), 0, 1).astype(np.float32)
+    return cover
 
 
 # Signed distances (or a like function, negative inside) of the ten shapes in a unit frame.
@@ -185,8 +200,13 @@ def _star(x: Any, y: Any) -> Any:
     """Inside at least four of five half-planes: the second greatest of five distances."""
     first = np.full_like(x, -9)
     second = first.copy()
-    normals = ((0, 1), (0.9510565, 0.309017), (0.5877853, -0.809017),
-               (-0.5877853, -0.809017), (-0.9510565, 0.309017))  # fmt: skip
+    normals = (
+        (0, 1),
+        (0.9510565, 0.309017),
+        (0.5877853, -0.809017),
+        (-0.5877853, -0.809017),
+        (-0.9510565, 0.309017),
+    )
     for nx, ny in normals:
         d = nx * x + ny * y - 0.36
         second = np.maximum(second, np.minimum(first, d))
@@ -225,5 +245,15 @@ def _ell(x: Any, y: Any) -> Any:
     return np.minimum(tall, foot)
 
 
-DISTANCES: tuple[Distance, ...] = (_disk, _square, _triangle, _star, _ring, _cross, _crescent,
-                                   _hexagon, _heart, _ell)  # fmt: skip
+DISTANCES: tuple[Distance, ...] = (
+    _disk,
+    _square,
+    _triangle,
+    _star,
+    _ring,
+    _cross,
+    _crescent,
+    _hexagon,
+    _heart,
+    _ell,
+)

@@ -35,16 +35,19 @@ class Preprocess:
 
         Raises FileNotFoundError, or ValueError where the file or array is not an image.
         """
-        return self.normalise(np.asarray(self._resize(self._open(image)))[None])[0]
+        pixels: Pixels = self.normalise(np.asarray(self._resize(self._open(image)))[None])[0]
+        return pixels
 
     def normalise(self, images: NDArray[np.uint8]) -> Pixels:
         """Return [n, C, H, W] float32 from uint8 images [n, H, W, C] that already have `size`."""
         images = images[..., None] if images.ndim == 3 else images
         wanted = (*self.size, len(self.mean))
         if images.dtype != np.uint8 or images.shape[1:] != wanted:
-            raise ValueError(f"wanted uint8 images [n, {wanted}], got {images.dtype} {images.shape}")
+            raise ValueError(
+                f"wanted uint8 images [n, {wanted}], got {images.dtype} {images.shape}"
+            )
         mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
-        pixels = (images.astype(np.float32) / np.float32(255) - mean) / std
+        pixels: Pixels = (images.astype(np.float32) / np.float32(255) - mean) / std
         return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
 
     def _open(self, image: Any) -> Image.Image:
@@ -55,7 +58,9 @@ class Preprocess:
             return _read(Path(image)).convert(mode)
         array = np.asarray(image)
         if array.dtype != np.uint8 or array.ndim not in (2, 3) or 0 in array.shape:
-            raise ValueError(f"an image is a uint8 array [H, W(, C)]; got {array.dtype} {array.shape}")
+            raise ValueError(
+                f"an image is a uint8 array [H, W(, C)]; got {array.dtype} {array.shape}"
+            )
         if array.ndim == 3 and array.shape[2] not in (1, 3, 4):
             raise ValueError(f"an image has 1, 3 or 4 channels last; got shape {array.shape}")
         return Image.fromarray(array.squeeze(2) if array.shape[2:] == (1,) else array).convert(mode)

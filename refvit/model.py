@@ -36,7 +36,9 @@ class Model:
         Raises ValueError or TypeError for pixels of another shape or dtype, or not finite.
         """
         x = self.checked(pixels)
-        params = self.params if x.dtype == np.float32 else self.params.map(lambda t: t.astype(x.dtype))
+        params = (
+            self.params if x.dtype == np.float32 else self.params.map(lambda t: t.astype(x.dtype))
+        )
         return np.asarray(forward(FloatOps(tap, x.dtype), x, params, self.config))
 
     def checked(self, pixels: NDArray[Any]) -> NDArray[Any]:
@@ -49,10 +51,14 @@ def check_pixels(pixels: NDArray[Any], config: Config) -> NDArray[Any]:
     x = np.asarray(pixels)
     wanted = (config.channels, *config.image)
     if x.dtype not in (np.float32, np.float64):
-        raise TypeError(f"pixels are normalised float32 or float64, got {x.dtype}; "
-                        "make them with model.preprocess(image)")  # fmt: skip
+        raise TypeError(
+            f"pixels are normalised float32 or float64, got {x.dtype}; "
+            "make them with model.preprocess(image)"
+        )
     if x.ndim != 4 or x.shape[1:] != wanted:
-        raise ValueError(f"pixels have shape [B, {', '.join(map(str, wanted))}], got {list(x.shape)}")
+        raise ValueError(
+            f"pixels have shape [B, {', '.join(map(str, wanted))}], got {list(x.shape)}"
+        )
     if not np.isfinite(x).all():
         raise ValueError("pixels are not finite: there is a NaN or an infinity among them")
     return x
@@ -85,12 +91,16 @@ def check_params(params: dict[str, NDArray[Any]], config: Config, where: str) ->
     missing = [name for name in wanted if name not in params]
     extra = [name for name in params if name not in wanted]
     if missing or extra:
-        raise ValueError(f"{where}: tensors missing {missing[:3]}, unexpected {extra[:3]} "
-                         f"({len(missing)} and {len(extra)} in all)")  # fmt: skip
+        raise ValueError(
+            f"{where}: tensors missing {missing[:3]}, unexpected {extra[:3]} "
+            f"({len(missing)} and {len(extra)} in all)"
+        )
     for name, shape in wanted.items():
         tensor = params[name]
         if tensor.shape != shape:
-            raise ValueError(f"{where}: {name} has shape {list(tensor.shape)}, wanted {list(shape)}")
+            raise ValueError(
+                f"{where}: {name} has shape {list(tensor.shape)}, wanted {list(shape)}"
+            )
         if tensor.dtype not in (np.float32, np.float64, np.float16):
             raise ValueError(f"{where}: {name} has dtype {tensor.dtype}, wanted floats")
         if not np.isfinite(tensor).all():

@@ -34,13 +34,15 @@ class Params:
         return f"{self.path}.{name}" if self.path else name
 
     def __getattr__(self, name: str) -> Any:
-        """Return the tensor of that name, or the view below it; AttributeError names the choices."""
+        """Return the tensor of that name or the view below it; AttributeError lists the names."""
         full = self.at(name)
         if full in self._tensors:
             return self._tensors[full]
         if full in self._branches:
             return Params(self._tensors, full, self._branches)
-        raise AttributeError(f"no parameter {full!r}; under {self.path!r} there are {self._names()}")
+        raise AttributeError(
+            f"no parameter {full!r}; under {self.path!r} there are {self._names()}"
+        )
 
     def __getitem__(self, key: int | str) -> Any:
         """`p[3]` is one of a list of layers; `p["a.b"]` is a view or tensor by dotted name."""

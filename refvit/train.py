@@ -1,4 +1,4 @@
-"""Training in NumPy: the float forward on `Var`s, a loss in plain NumPy, AdamW, and a state on disk.
+"""Training in NumPy: the float forward on `Var`s, a NumPy loss, AdamW, and a state on disk.
 
 The data are drawn by index, so a training run is a pure function of its recipe: stopped after any
 step and resumed from its state, it goes on with the same images and ends at the same weights.
@@ -46,7 +46,9 @@ class TrainRecipe:
 
     def __post_init__(self) -> None:
         if self.batch < 1 or self.images < self.batch:
-            raise ValueError(f"a run sees at least one batch; got {self.images} images in {self.batch}s")
+            raise ValueError(
+                f"a run sees at least one batch; got {self.images} images in {self.batch}s"
+            )
 
     @property
     def steps(self) -> int:
@@ -66,8 +68,9 @@ def cross_entropy(logits: Any, labels: NDArray[Any], smoothing: float = 0.0) -> 
     return np.sum(target * (log_total - shifted)) / logits.dtype.type(batch)
 
 
-def gradients(cfg: Config, tensors: Arrays, pixels: NDArray[Any], labels: NDArray[Any],
-              smoothing: float) -> tuple[Arrays, float, float]:  # fmt: skip
+def gradients(
+    cfg: Config, tensors: Arrays, pixels: NDArray[Any], labels: NDArray[Any], smoothing: float
+) -> tuple[Arrays, float, float]:
     """Return (gradient by parameter name, loss, share of the batch classified rightly)."""
     leaves = {name: Var(tensor) for name, tensor in tensors.items()}
     logits = forward(FloatOps(dtype=pixels.dtype), pixels, Params(leaves), cfg)
@@ -82,8 +85,13 @@ def batches(recipe: TrainRecipe, preprocess: Preprocess, first: int) -> Iterator
     """Yield (pixels, labels) of step `first` and on; the next batch is drawn while one is used."""
 
     def draw(step: int) -> tuple[Any, Any]:
-        images, labels = data.shapes10("train", recipe.batch, recipe.seed,
-                                       start=step * recipe.batch, difficulty=recipe.difficulty)  # fmt: skip
+        images, labels = data.shapes10(
+            "train",
+            recipe.batch,
+            recipe.seed,
+            start=step * recipe.batch,
+            difficulty=recipe.difficulty,
+        )
         return preprocess.normalise(images), labels
 
     with ThreadPoolExecutor(1) as pool:

@@ -12,15 +12,23 @@ from refvit.ops.protocol import Ops
 from refvit.ops.shape_ops import Record, Shape, ShapeOps
 from refvit.params import Params
 
-__all__ = ["VARIANTS", "ViTConfig", "forward", "parameter_shapes", "random_params", "variant", "vit",
-           "workload_records"]  # fmt: skip
+__all__ = [
+    "VARIANTS",
+    "ViTConfig",
+    "forward",
+    "parameter_shapes",
+    "random_params",
+    "variant",
+    "vit",
+    "workload_records",
+]
 
 T = TypeVar("T")
 Config = ViTConfig
 
 
 def forward(ops: Ops[T], images: Any, p: Params, cfg: Config) -> Any:
-    """Run the model that `cfg` describes: [B, C, H, W] -> [B, classes], whatever `ops` makes of it."""
+    """Run the model that `cfg` describes: [B, C, H, W] -> [B, classes], as `ops` means it."""
     return vit(ops, images, p, cfg)
 
 
@@ -38,18 +46,17 @@ def workload_records(cfg: Config, batch: int = 1) -> list[Record]:
 
 
 def random_params(cfg: Config, seed: int) -> Params:
-    """Return seeded float32 parameters: normal of deviation 0.02, ones for norms, zero biases.
-
-    The embeddings are normal as well. This is the start of training and the stuff of benchmarks.
+    """Return seeded float32 parameters: matrices normal of variance 1 / fan-in, embeddings normal
+    of deviation 0.02, ones for norms, zero biases. The start of training, and of benchmarks.
     """
     rng = np.random.default_rng(seed)
     tensors: dict[str, Any] = {}
     for name, shape in parameter_shapes(cfg).items():
-        norm = "norm" in name.split(".")[-2:][0]
-        if name.endswith("bias"):
+        if name.endswith(".bias"):
             tensors[name] = np.zeros(shape, np.float32)
-        elif norm:
+        elif len(shape) == 1:
             tensors[name] = np.ones(shape, np.float32)
         else:
-            tensors[name] = rng.standard_normal(shape, np.float32) * np.float32(0.02)
+            deviation = shape[1] ** -0.5 if len(shape) == 2 else 0.02
+            tensors[name] = rng.standard_normal(shape, np.float32) * np.float32(deviation)
     return Params(tensors)

@@ -1,4 +1,4 @@
-"""The transformer encoder block as a page of algebra (Vaswani et al. 2017; Dosovitskiy et al. 2021).
+"""The transformer encoder block as a page of algebra (Dosovitskiy et al. 2021, equations 2, 3).
 
 Attention has six products, as the survey counts them: the projections q, k, v, proj, and the two
 of activations by activations, scores and context.

@@ -1,4 +1,4 @@
-"""ViT: patches, class token, encoder blocks, one head (Dosovitskiy et al. 2021, equations 1 to 4)."""
+"""ViT: patches, class token, encoder blocks, head (Dosovitskiy et al. 2021, equations 1 to 4)."""
 
 from __future__ import annotations
 
@@ -85,7 +85,9 @@ def block_shapes(at: str, width: int, hidden: int, qkv_bias: bool) -> dict[str, 
     for name in "qkv":
         shapes |= _linear(f"{at}.attn.{name}", width, width, bias=qkv_bias)
     shapes |= _linear(f"{at}.attn.proj", width, width) | _norm(f"{at}.norm2", width)
-    return shapes | _linear(f"{at}.mlp.fc1", width, hidden) | _linear(f"{at}.mlp.fc2", hidden, width)
+    return (
+        shapes | _linear(f"{at}.mlp.fc1", width, hidden) | _linear(f"{at}.mlp.fc2", hidden, width)
+    )
 
 
 def _linear(at: str, ins: int, outs: int, bias: bool = True) -> dict[str, tuple[int, ...]]:

@@ -1,4 +1,4 @@
-"""`FloatOps`: the meaning of every operator, in NumPy floats, with an optional tap on each value."""
+"""`FloatOps`: the meaning of every operator in NumPy floats, with a tap on each value."""
 
 from __future__ import annotations
 
@@ -52,7 +52,9 @@ class FloatOps:
         return self.tap(site, F.softmax(x))
 
     def layer_norm(self, x: Any, p: Params, *, eps: float) -> Any:
-        return self.tap(p.path, F.layer_norm(x, self.param(p, "weight"), self.param(p, "bias"), eps))
+        return self.tap(
+            p.path, F.layer_norm(x, self.param(p, "weight"), self.param(p, "bias"), eps)
+        )
 
     def rearrange(self, x: Any, pattern: str, /, **sizes: int) -> Any:
         return F.rearrange(x, pattern, **sizes)

@@ -51,10 +51,10 @@ class Ops(Protocol[T]):
         """`exp(x) / sum(exp(x))` over the last axis; codes are unsigned in the engine."""
 
     def layer_norm(self, x: T, p: Params, *, eps: float) -> T:
-        """`(x - mean) / sqrt(var + eps) * p.weight + p.bias` over the last axis, biased variance."""
+        """`(x - mean) / sqrt(var + eps) * p.weight + p.bias`, over the last axis, biased var."""
 
     def rearrange(self, x: T, pattern: str, /, **sizes: int) -> T:
-        """Move axes by an einops pattern: `"b n (h d) -> b h n d"` with `h=4`. Never changes values."""
+        """Move axes by an einops pattern, `"b n (h d) -> b h n d"` with `h=4`; values stay."""
 
     def select(self, x: T, index: int, *, axis: int) -> T:
         """`x[..., index, ...]` on `axis`, which disappears: the class token of [B, N, D]."""

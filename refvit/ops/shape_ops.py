@@ -59,8 +59,9 @@ class ShapeOps:
     def __init__(self) -> None:
         self.records: list[Record] = []
 
-    def _write(self, op: str, site: str, inputs: Sequence[Shape], shape: tuple[int, ...],
-               **more: Any) -> Shape:  # fmt: skip
+    def _write(
+        self, op: str, site: str, inputs: Sequence[Shape], shape: tuple[int, ...], **more: Any
+    ) -> Shape:
         sites, shapes = tuple(x.site for x in inputs), tuple(x.shape for x in inputs)
         self.records.append(Record(op, site, sites, shapes, shape, **more))
         return Shape(shape, site)
@@ -87,8 +88,9 @@ class ShapeOps:
         (m, k), (k2, n) = a.shape[-2:], b.shape[-2:]
         _require(k == k2, f"{site}: {a.shape} @ {b.shape} do not agree on the inner axis")
         outer = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-        return self._write("matmul", site, [a, b], (*outer, m, n),
-                           gemm=(m, k, n), count=math.prod(outer))  # fmt: skip
+        return self._write(
+            "matmul", site, [a, b], (*outer, m, n), gemm=(m, k, n), count=math.prod(outer)
+        )
 
     def add(self, a: Shape, b: Shape, *, site: str) -> Shape:
         return self._write("add", site, [a, b], np.broadcast_shapes(a.shape, b.shape))
@@ -150,13 +152,17 @@ def axis_sizes(shape: tuple[int, ...], pattern: str, sizes: dict[str, int]) -> d
     for names, size in zip(left, shape, strict=True):
         unknown = [name for name in names if name not in known]
         given = math.prod(known[name] for name in names if name in known)
-        _require(len(unknown) <= 1 and size % given == 0 and (unknown != [] or size == given),
-                 f"pattern {pattern!r} with {sizes} does not fit shape {shape}")  # fmt: skip
+        _require(
+            len(unknown) <= 1 and size % given == 0 and (unknown != [] or size == given),
+            f"pattern {pattern!r} with {sizes} does not fit shape {shape}",
+        )
         known.update({name: size // given for name in unknown})
     return known
 
 
-def rearranged_shape(shape: tuple[int, ...], pattern: str, sizes: dict[str, int]) -> tuple[int, ...]:
+def rearranged_shape(
+    shape: tuple[int, ...], pattern: str, sizes: dict[str, int]
+) -> tuple[int, ...]:
     """Return the shape that `rearrange(x, pattern, **sizes)` gives for an `x` of `shape`."""
     known = axis_sizes(shape, pattern, sizes)
     right = pattern_axes(pattern.split("->")[1])

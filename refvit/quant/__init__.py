@@ -6,5 +6,16 @@ from refvit.quant.ptq import quantize as quantize_model
 from refvit.quant.quantizers import FakeQuantize
 from refvit.quant.recipe import PRESETS, Recipe, Spec
 
-__all__ = ["PRESETS", "FakeQuantize", "QParams", "QuantizedModel", "Recipe", "Spec", "dequantize",
-           "fake_quantize", "quantize", "quantize_model", "symmetric"]  # fmt: skip
+__all__ = [
+    "PRESETS",
+    "FakeQuantize",
+    "QParams",
+    "QuantizedModel",
+    "Recipe",
+    "Spec",
+    "dequantize",
+    "fake_quantize",
+    "quantize",
+    "quantize_model",
+    "symmetric",
+]

@@ -16,11 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refvit.model import Model, batched
-from refvit.models import Config, forward, workload_records
-from refvit.ops import FloatOps
+from refvit.models import Config, workload_records
 from refvit.params import Params
 from refvit.progress import track
-from refvit.quant.affine import QParams, fake_quantize, symmetric
+from refvit.quant.affine import QParams, symmetric
 from refvit.quant.observers import MinMax
 from refvit.quant.quantizers import FakeQuantize
 from refvit.quant.recipe import Recipe, recipe
@@ -66,7 +65,9 @@ class QuantizedModel:
         return frozenset(name for name, _ in self.params.items())
 
 
-def quantize(model: Model, calibration: NDArray[Any], recipe: str | Recipe = "w8a8") -> QuantizedModel:
+def quantize(
+    model: Model, calibration: NDArray[Any], recipe: str | Recipe = "w8a8"
+) -> QuantizedModel:
     """Calibrate `model` on pixels [n, C, H, W] by min-max and return it simulated.
 
     `recipe` is a preset's name or a `Recipe`. Raises ValueError for an unknown recipe, for no
@@ -77,7 +78,9 @@ def quantize(model: Model, calibration: NDArray[Any], recipe: str | Recipe = "w8
     if len(pixels) == 0:
         raise ValueError("calibration needs at least one image; got 0")
     seen = MinMax()
-    for batch in track(batched(pixels, CALIBRATION_BATCH), "calibrate", len(pixels), CALIBRATION_BATCH):
+    for batch in track(
+        batched(pixels, CALIBRATION_BATCH), "calibrate", len(pixels), CALIBRATION_BATCH
+    ):
         model(batch, tap=seen)
     return QuantizedModel(model, make_grids(model, seen, chosen), chosen.name)
 

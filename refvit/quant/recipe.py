@@ -43,8 +43,17 @@ class Recipe:
         raise ValueError(f"recipe {self.name!r} has no line for site {site!r}; end it with '*'")
 
 
-STREAM = ("patch_embed", "cls_token", "pos_embed", "tokens", "embed",
-          "*.attn.proj", "*.mlp.fc2", "*.add?", "head")  # fmt: skip
+STREAM = (
+    "patch_embed",
+    "cls_token",
+    "pos_embed",
+    "tokens",
+    "embed",
+    "*.attn.proj",
+    "*.mlp.fc2",
+    "*.add?",
+    "head",
+)
 
 
 def uniform(name: str, weight_bits: int, activation_bits: int) -> Recipe:

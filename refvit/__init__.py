@@ -1,0 +1,56 @@
+"""refvit: the golden model of a quantized Vision Transformer in NumPy.
+
+model = refvit.load("nano_vit")                       a float model, callable on pixels
+quantized = refvit.quantize(model, pixels, "w8a8")    the same, simulated on integer grids
+engine = refvit.compile(quantized)                    the same, in integers alone, proved
+report = refvit.simulate(model.config, "edge32")      its cycles, traffic and energy by layer
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from refvit import accel, data
+from refvit.accel import Report, roofline, simulate
+from refvit.checkpoints import file_format, find_model, load_model, save_model, shipped
+from refvit.integer import IntegerModel, compile, load_engine
+from refvit.integer.artefact import FORMAT as _INTEGER
+from refvit.lockstep import lockstep
+from refvit.model import Model, random
+from refvit.quant import QuantizedModel
+from refvit.quant import quantize_model as quantize
+
+__version__ = "0.1.0"
+__all__ = [
+    "IntegerModel",
+    "Model",
+    "QuantizedModel",
+    "Report",
+    "accel",
+    "compile",
+    "data",
+    "load",
+    "lockstep",
+    "quantize",
+    "random",
+    "roofline",
+    "save_model",
+    "shipped",
+    "simulate",
+]
+
+
+def load(where: str | Path) -> Model | IntegerModel:
+    """Return the model at `where`: a shipped name, a directory, or a `.safetensors` file.
+
+    A directory holds a Hugging Face or timm ViT checkpoint (config.json, model.safetensors); a
+    file is a refvit model or the artefact of an engine, which comes back as `IntegerModel`.
+    Raises FileNotFoundError or ValueError with one line that says what was found.
+
+    >>> load("nano_vit").config.width
+    48
+    """
+    path = find_model(where)
+    if path.is_file() and file_format(path) == _INTEGER:
+        return load_engine(path)
+    return load_model(path)

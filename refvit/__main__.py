@@ -1,0 +1,7 @@
+"""`python -m refvit` is the command `refvit`."""
+
+import sys
+
+from refvit.cli import main
+
+sys.exit(main())

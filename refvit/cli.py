@@ -1,0 +1,154 @@
+"""The command `refvit`: the main job without arguments, and sub-commands, each with `--json`.
+
+What a user can get wrong ends in one line on stderr and exit code 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import refvit
+from refvit import demo, inspect_model
+from refvit.accel import MACHINES
+from refvit.train_command import add_train, run_train
+
+Command = Callable[[argparse.Namespace], tuple[str, Any]]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return its exit code: 0, or 2 for anything the user can mend."""
+    try:
+        args = build_parser().parse_args(argv)
+        text, data = args.run(args)
+    except (ValueError, TypeError, OSError, OverflowError) as error:
+        return _complain(error)
+    except KeyboardInterrupt:
+        sys.stderr.write("\nrefvit: stopped\n")
+        return 130
+    return _print(json.dumps(data, indent=2) if args.json else text)
+
+
+def _complain(error: Exception) -> int:
+    """Say what is wrong in one line."""
+    sys.stderr.write(f"refvit: error: {' '.join(str(error).split())}\n")
+    return 2
+
+
+def _print(text: str) -> int:
+    """Write `text`; a reader that closes the pipe early, as `head` does, is no error."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        sys.stdout = None  # nothing is left to flush at exit
+    return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, with errors in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{message} (see {self.prog} --help)")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of every sub-command."""
+    parser = _Parser(
+        "refvit",
+        description="The golden model of a quantized Vision Transformer. Without a command: a "
+        "shipped model in float, simulated and integer-only on fresh images, then on hardware.",
+    )
+    parser.add_argument("--version", action="version", version=f"refvit {refvit.__version__}")
+    parser.set_defaults(run=_demo)
+    _demo_options(parser)
+    commands = parser.add_subparsers(metavar="COMMAND", title="commands", parser_class=_Parser)
+    _add(commands, "predict", _predict, "classify one image", _predict_options)
+    _add(
+        commands,
+        "simulate",
+        _simulate,
+        "cycles, traffic and energy of every layer",
+        _simulate_options,
+    )
+    _add(commands, "info", _info, "layers, shapes, parameters and MACs of a model", _model_option)
+    _add(commands, "train", run_train, "train a model on shapes10, resumable", add_train)
+    return parser
+
+
+def _add(
+    commands: Any, name: str, run: Command, about: str, options: Callable[[Any], None]
+) -> None:
+    parser = commands.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
+    options(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+    parser.set_defaults(run=run)
+
+
+def _model_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "model", metavar="MODEL", help="a shipped name, a variant, a directory or a file"
+    )
+
+
+def _demo_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+    parser.add_argument(
+        "--images", type=_positive, default=500, metavar="N", help="fresh images (500)"
+    )
+    parser.add_argument("--seed", type=_natural, default=0, help="seed of the images (0)")
+
+
+def _demo(args: argparse.Namespace) -> tuple[str, Any]:
+    result = demo.run("nano_vit", args.images, args.seed)
+    return demo.text(result), demo.as_json(result)
+
+
+def _predict_options(parser: argparse.ArgumentParser) -> None:
+    _model_option(parser)
+    parser.add_argument("image", metavar="IMAGE", type=Path, help="an image file that Pillow reads")
+    parser.add_argument("--top", type=_positive, default=5, help="how many classes to show (5)")
+
+
+def _predict(args: argparse.Namespace) -> tuple[str, Any]:
+    return inspect_model.predict(refvit.load(args.model), args.image, args.top)
+
+
+def _simulate_options(parser: argparse.ArgumentParser) -> None:
+    _model_option(parser)
+    parser.add_argument("--machine", default="edge32", help=f"one of {', '.join(MACHINES)}")
+    parser.add_argument("--bits", type=int, default=8, help="width of codes: 4, 8 or 16 (8)")
+    parser.add_argument("--batch", type=_positive, default=1, help="images at a time (1)")
+    parser.add_argument("--layers", action="store_true", help="every layer, not sums by block")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a self-contained page")
+    parser.add_argument("--trace", type=Path, metavar="FILE", help="write a Chrome trace")
+
+
+def _simulate(args: argparse.Namespace) -> tuple[str, Any]:
+    config = inspect_model.config_of(args.model)
+    report = refvit.simulate(config, machine=args.machine, bits=args.bits, batch=args.batch)
+    for path, make in ((args.html, report.to_html), (args.trace, report.to_trace)):
+        if path is not None:
+            inspect_model.write_text(path, make())
+    return report.table(groups=not args.layers), json.loads(report.to_json())
+
+
+def _info(args: argparse.Namespace) -> tuple[str, Any]:
+    return inspect_model.info(args.model, inspect_model.config_of(args.model))
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"a number of at least 1, got {text}")
+    return number
+
+
+def _natural(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"a number of at least 0, got {text}")
+    return number

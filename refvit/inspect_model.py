@@ -1,0 +1,105 @@
+"""What `refvit predict` and `refvit info` compute, as text and as data for `--json`."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refvit.checkpoints import file_format, find_model, load_model
+from refvit.integer import IntegerModel, load_engine
+from refvit.integer.artefact import FORMAT
+from refvit.model import Model
+from refvit.models import VARIANTS, Config, workload_records
+
+
+def config_of(name: str) -> Config:
+    """Return the configuration of a variant, a shipped model, a directory or a file."""
+    if name in VARIANTS:
+        return VARIANTS[name]
+    try:
+        path = find_model(name)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error}; variants are {', '.join(VARIANTS)}") from None
+    if path.is_file() and file_format(path) == FORMAT:
+        return load_engine(path).config
+    return load_model(path).config
+
+
+def predict(model: Model | IntegerModel, image: Path, top: int) -> tuple[str, Any]:
+    """Return the `top` classes of one image file, with probabilities, as text and as data.
+
+    An integer engine ranks by its codes; the probabilities shown are those of codes x label.
+    """
+    pixels = model.preprocess(image)[None]
+    logits = model(pixels)[0]
+    scale = model.scale if isinstance(model, IntegerModel) else 1.0
+    chance = _softmax(logits * scale)
+    best = np.argsort(-logits, kind="stable")[:top]
+    rows = [
+        {
+            "label": model.labels[k],
+            "index": int(k),
+            "probability": float(chance[k]),
+            "logit": logits[k].item(),
+        }
+        for k in best
+    ]
+    kind = "integer-only" if isinstance(model, IntegerModel) else "float"
+    lines = [
+        f"{row['label']:>16}  {row['probability']:6.1%}  {'#' * round(30 * row['probability'])}"
+        for row in rows
+    ]
+    return "\n".join([f"{image} ({kind})", *lines]), {
+        "image": str(image),
+        "engine": kind,
+        "top": rows,
+    }
+
+
+def _softmax(logits: NDArray[Any]) -> NDArray[Any]:
+    e = np.exp(logits - logits.max())
+    return np.asarray(e / e.sum())
+
+
+def info(name: str, config: Config) -> tuple[str, Any]:
+    """Return the layers of a model: output shape, parameters and MACs of one image."""
+    rows = [
+        {"layer": r.site, "op": r.op, "shape": list(r.shape), "params": r.params, "macs": r.macs}
+        for r in workload_records(config)
+        if r.op not in ("input", "output")
+    ]
+    totals = {key: sum(row[key] for row in rows) for key in ("params", "macs")}  # type: ignore[misc]
+    lines = [f"{name}  {config}", f"{'layer':<26}{'op':<12}{'shape':<20}{'params':>12}{'MACs':>16}"]
+    for row in rows:
+        shape = " x ".join(map(str, row["shape"][1:]))  # type: ignore[index]
+        lines.append(
+            f"{row['layer']:<26}{row['op']:<12}{shape:<20}{row['params']:>12,}{row['macs']:>16,}"
+        )
+    lines.append(f"{'total':<58}{totals['params']:>12,}{totals['macs']:>16,}")
+    return "\n".join(lines), {"model": name, "layers": rows, "totals": totals}
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all; FileNotFoundError if its directory is missing."""
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"no directory {str(path.parent)!r} to write {path.name!r} to")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def percent(share: float) -> str:
+    """Return a share with one decimal; exactly 0 and 1 stay recognisable.
+
+    >>> percent(0.93456), percent(math.nan)
+    ('93.5 %', 'none')
+    """
+    return "none" if math.isnan(share) else f"{100 * share:.1f} %"

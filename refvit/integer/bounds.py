@@ -1,0 +1,70 @@
+"""Ranges proved, not hoped for: what every site's integers can be, for any input whatever.
+
+NumPy wraps int32 silently, so the compiler asks here before it emits an operator. A range that
+does not fit is an OverflowError that names the site, the range and what would mend it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+IntArray = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Proof:
+    """At `site`, the value called `what` lies in [lo, hi] and is held in `width` bits."""
+
+    site: str
+    what: str
+    lo: int
+    hi: int
+    width: int
+
+    @property
+    def bits(self) -> int:
+        """The signed bits that [lo, hi] needs, sign included."""
+        return 1 + max(
+            (-self.lo - 1).bit_length() if self.lo < 0 else 0, max(self.hi, 0).bit_length()
+        )
+
+
+def prove(site: str, what: str, lo: int, hi: int, mend: str, width: int = 32) -> Proof:
+    """Return the proof that [lo, hi] fits signed `width` bits; OverflowError if it does not.
+
+    >>> prove("fc", "accumulator", -5, 300, "").bits
+    10
+    """
+    proof = Proof(site, what, int(lo), int(hi), width)
+    if proof.bits > width:
+        found = f"{what} range [{proof.lo}, {proof.hi}]"
+        raise OverflowError(f"{site}: {found} does not fit int{width}; {mend}")
+    return proof
+
+
+def dot_range(weight: IntArray, bias: IntArray | None, lo: int, hi: int) -> tuple[int, int]:
+    """Return the least and greatest of `weight @ x + bias` over all codes lo <= x <= hi.
+
+    Exact per output channel: each weight meets whichever end of the range is worse. The partial
+    sums of any order lie in the range widened to include 0 and the bias alone.
+    """
+    w = weight.astype(np.int64)
+    up, down = np.maximum(w * hi, w * lo).sum(1), np.minimum(w * hi, w * lo).sum(1)
+    offset = np.zeros(1, np.int64) if bias is None else bias.astype(np.int64)
+    low = min(0, int(down.min()), int((down + offset).min()))
+    return low, max(0, int(up.max()), int((up + offset).max()))
+
+
+def product_range(inner: int, a: tuple[int, int], b: tuple[int, int]) -> tuple[int, int]:
+    """Return the range of a dot product of `inner` codes from [a] by codes from [b]."""
+    ends = [x * y for x in a for y in b]
+    return min(0, inner * min(ends)), max(0, inner * max(ends))
+
+
+def widest(proofs: list[Proof]) -> Proof:
+    """Return the proof that uses the greatest number of bits."""
+    return max(proofs, key=lambda proof: (proof.bits, max(-proof.lo, proof.hi)))

@@ -1,0 +1,148 @@
+"""`CompileOps`: the interpreter that runs a model once on ranges and writes the engine's integers.
+
+A value is a `Coded`: its shape, grid and site, but no data. Each operator turns real scales into
+integer constants, named `<site>.<constant>`, and proves that its integers fit. What is left
+afterwards is a flat table of integer tensors: the engine reads nothing else.
+
+Scales are relabelled on the way so that each dyadic factor is exactly the ratio of its labels: a
+linear absorbs the 2**-24 in the labels of its weights, a matmul in that of its output. Therefore
+"quantize(op(dequantize(...)))" holds of linear, matmul and movement without an exception.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refvit.integer.bounds import Proof, dot_range, product_range, prove
+from refvit.integer.fixedpoint import dyadic, real_of
+from refvit.integer.kernels import gelu, layer_norm, softmax
+from refvit.ops.functional import concat_shape
+from refvit.ops.shape_ops import rearranged_shape
+from refvit.params import Params
+from refvit.quant import QParams, quantize
+
+IntArray = NDArray[Any]
+GUARD = 8  # fraction bits carried by both addends of a residual connection into their sum
+WIDTH = "give it fewer bits in the recipe"
+
+
+@dataclass(frozen=True)
+class Coded:
+    """What the compiler knows of a value: [shape] codes on the grid `q`."""
+
+    shape: tuple[int, ...]
+    q: QParams
+
+    @property
+    def scale(self) -> float:
+        return float(self.q.scale)
+
+    @property
+    def range(self) -> tuple[int, int]:
+        return self.q.lo, self.q.hi
+
+
+class CompileOps:
+    """Collects `constants`, `proofs` and relabelled `qparams` while a model runs on it."""
+
+    def __init__(self, qparams: Mapping[str, QParams]) -> None:
+        self.qparams = dict(qparams)
+        self.constants: dict[str, IntArray] = {}
+        self.proofs: list[Proof] = []
+
+    def _emit(self, site: str, shape: tuple[int, ...], **constants: Any) -> Coded:
+        """Store the constants of a site with the clamp of its output, and return that output."""
+        out = self._grid(site)
+        constants["clamp"] = np.array([out.lo, out.hi], np.int32)
+        self.constants |= {f"{site}.{name}": np.asarray(c) for name, c in constants.items()}
+        return Coded(shape, out)
+
+    def _grid(self, site: str) -> QParams:
+        if site not in self.qparams:
+            raise ValueError(f"{site}: the quantized model has no grid for this site")
+        return self.qparams[site]
+
+    def input(self, x: Any, *, site: str) -> Coded:
+        return self._emit(site, x.shape)
+
+    def output(self, x: Coded, *, site: str) -> Coded:
+        return x
+
+    def param(self, p: Params, name: str) -> Coded:
+        tensor, grid = getattr(p, name), self._grid(p.at(name))
+        self.constants[p.at(name)] = quantize(tensor.astype(np.float64), grid)
+        return Coded(tensor.shape, grid)
+
+    def linear(self, x: Coded, p: Params) -> Coded:
+        grid, out = self._grid(p.at("weight")), self._grid(p.path)
+        codes = quantize(p.weight.astype(np.float64), grid)
+        factor = np.broadcast_to(grid.scale * x.scale / float(out.scale), len(codes))
+        multiplier, shift = dyadic(factor, p.path)
+        label = real_of(multiplier, shift) * float(out.scale) / x.scale
+        label = np.where(label > 0, label, grid.scale)
+        self.qparams[p.at("weight")] = QParams(label, grid.bits, axis=0)
+        constants = {"weight": codes, "multiplier": multiplier, "shift": shift}
+        if p.get("bias") is not None:
+            constants["bias"] = self._bias(p, label * x.scale)
+        bounds = dot_range(codes, constants.get("bias"), *x.range)
+        self.proofs.append(prove(p.path, "accumulator", *bounds, WIDTH))
+        return self._emit(p.path, (*x.shape[:-1], len(codes)), **constants)
+
+    def _bias(self, p: Params, scale: NDArray[Any]) -> IntArray:
+        """Bias codes in units of the accumulator, int32."""
+        codes = np.rint(p.bias.astype(np.float64) / scale)
+        prove(p.path, "bias", codes.min(), codes.max(), "the weights of this channel are too small")
+        self.qparams[p.at("bias")] = QParams(scale, 32, axis=0)
+        return np.asarray(codes, np.int32)
+
+    def matmul(self, a: Coded, b: Coded, *, site: str, scale: float = 1.0) -> Coded:
+        product = a.scale * b.scale * scale
+        multiplier, shift = dyadic(product / float(self._grid(site).scale), site)
+        self.qparams[site] = self._grid(site).with_scale(product / real_of(multiplier, shift))
+        bounds = product_range(a.shape[-1], a.range, b.range)
+        self.proofs.append(prove(site, "accumulator", *bounds, WIDTH))
+        shape = (*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1])
+        return self._emit(site, shape, multiplier=multiplier, shift=shift)
+
+    def add(self, a: Coded, b: Coded, *, site: str) -> Coded:
+        steps = np.array([a.scale, b.scale]) / float(self._grid(site).scale) * 2.0**GUARD
+        multiplier, shift = dyadic(steps, site)
+        reach = sum(-x.q.lo * step + 1 for x, step in zip((a, b), steps, strict=True))
+        end = int(np.ceil(reach)) + (1 << GUARD)
+        self.proofs.append(prove(site, "sum with guard bits", -end, end, WIDTH))
+        shape = np.broadcast_shapes(a.shape, b.shape)
+        return self._emit(site, shape, multiplier=multiplier, shift=shift)
+
+    def gelu(self, x: Coded, *, site: str) -> Coded:
+        constants, proofs = gelu.plan(site, x.scale, float(self._grid(site).scale), *x.range)
+        self.proofs += proofs
+        return self._emit(site, x.shape, **constants)
+
+    def softmax(self, x: Coded, *, site: str) -> Coded:
+        out = float(self._grid(site).scale)
+        constants, proofs = softmax.plan(site, x.scale, out, *x.range, x.shape[-1])
+        self.proofs += proofs
+        return self._emit(site, x.shape, **constants)
+
+    def layer_norm(self, x: Coded, p: Params, *, eps: float) -> Coded:
+        out = float(self._grid(p.path).scale)
+        constants, proofs = layer_norm.plan(p.path, x.scale, out, *x.range, p.weight, p.bias, eps)
+        self.proofs += proofs
+        return self._emit(p.path, x.shape, **constants)
+
+    def rearrange(self, x: Coded, pattern: str, /, **sizes: int) -> Coded:
+        return replace(x, shape=rearranged_shape(x.shape, pattern, sizes))
+
+    def select(self, x: Coded, index: int, *, axis: int) -> Coded:
+        return replace(x, shape=x.shape[:axis] + x.shape[axis + 1 :])
+
+    def concat(self, parts: Sequence[Coded], *, axis: int, site: str) -> Coded:
+        steps = np.array([part.scale for part in parts]) / float(self._grid(site).scale)
+        multiplier, shift = dyadic(steps, site)
+        shape = concat_shape([part.shape for part in parts], axis)
+        return self._emit(site, shape, multiplier=multiplier, shift=shift)

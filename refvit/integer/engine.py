@@ -1,0 +1,126 @@
+"""`IntegerModel`, which classifies with integers alone, and `compile`, which makes it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refvit.images import Preprocess
+from refvit.integer.arithmetic import FAST, Arithmetic
+from refvit.integer.artefact import read_engine, save_engine
+from refvit.integer.bounds import Proof
+from refvit.integer.compiler import CompileOps
+from refvit.integer.integer_ops import IntegerOps
+from refvit.model import check_pixels
+from refvit.models import Config, forward
+from refvit.ops import Shape
+from refvit.params import Params
+from refvit.quant import QParams, QuantizedModel, quantize
+
+IntArray = NDArray[Any]
+KERNELS = ("refvit",)
+SPECIFICATION = 1  # of the roundings, clamps and shifts documented in `refvit.integer`
+
+
+@dataclass(frozen=True)
+class IntegerModel:
+    """An integer-only model: `engine(pixels)` are int32 logits at one common scale.
+
+    `constants` are all the integers it computes with. `scales` are labels by site: that of the
+    input is read when pixels are coded, the others never. `proofs` are the ranges.
+    """
+
+    config: Config
+    constants: Params
+    scales: Mapping[str, float]
+    proofs: tuple[Proof, ...]
+    preprocess: Preprocess
+    labels: tuple[str, ...]
+    recipe: str
+
+    def __call__(self, pixels: NDArray[Any], arithmetic: Arithmetic = FAST) -> NDArray[np.int32]:
+        """Return logits [B, classes] int32 of normalised pixels [B, C, H, W] float32.
+
+        Coding the pixels is the one step with floats; what follows is `run`. Raises as a float
+        model does for pixels of another shape or dtype, or not finite.
+        """
+        return self.run(self.encode(pixels), arithmetic)
+
+    def encode(self, pixels: NDArray[Any]) -> IntArray:
+        """Return the int8 codes [B, C, H, W] of float pixels, as a front end would send them."""
+        return quantize(check_pixels(pixels, self.config), self.grid("input"))
+
+    def run(
+        self,
+        codes: IntArray,
+        arithmetic: Arithmetic = FAST,
+        tap: Callable[[str, IntArray], Any] = lambda site, codes: None,
+    ) -> NDArray[np.int32]:
+        """Return logits [B, classes] int32 of image codes [B, C, H, W], with integers only."""
+        ops = IntegerOps(self.constants, self.scales, arithmetic, tap)
+        return np.asarray(forward(ops, codes, self.constants, self.config).codes.astype(np.int32))
+
+    def grid(self, site: str) -> QParams:
+        """Return the grid that the codes of activation `site` stand for."""
+        lo, hi = self.constants[site].clamp.tolist()
+        signed = lo < 0
+        return QParams(np.asarray(self.scales[site]), hi.bit_length() + signed, signed)
+
+    @property
+    def scale(self) -> float:
+        """The label of the logits: `codes * scale` are their reals."""
+        return self.scales["head"]
+
+    @cached_property
+    def digest(self) -> str:
+        """The sha256 of the configuration and of every integer constant, as hexadecimal."""
+        state = hashlib.sha256(f"{SPECIFICATION} {asdict(self.config)}".encode())
+        for name, tensor in sorted(self.constants.items()):
+            state.update(f"{name} {tensor.dtype.newbyteorder('<').str} {tensor.shape}".encode())
+            state.update(np.ascontiguousarray(tensor, tensor.dtype.newbyteorder("<")).tobytes())
+        return state.hexdigest()
+
+    def save(self, path: str | Path) -> None:
+        """Write the artefact: one safetensors file that `refvit.load` replays bit for bit."""
+        save_engine(Path(path), self, SPECIFICATION)
+
+
+def compile(quantized: QuantizedModel, kernels: str = "refvit") -> IntegerModel:
+    """Compile a quantized model to integers, proving every range on the way.
+
+    `kernels` names the profile of softmax, GELU and LayerNorm. Raises OverflowError naming the
+    site, the range and the recipe change that would mend it; ValueError for an unknown profile.
+    """
+    if kernels not in KERNELS:
+        raise ValueError(f"no kernel profile {kernels!r}; there is {', '.join(KERNELS)}")
+    ops, model = CompileOps(quantized.qparams), quantized.model
+    image = Shape((1, model.config.channels, *model.config.image))
+    forward(ops, image, model.params, model.config)
+    scales = {site: float(q.scale) for site, q in ops.qparams.items() if q.axis is None}
+    return IntegerModel(
+        model.config,
+        Params(ops.constants),
+        scales,
+        tuple(ops.proofs),
+        model.preprocess,
+        model.labels,
+        quantized.recipe,
+    )
+
+
+def load_engine(path: Path) -> IntegerModel:
+    """Return the engine written by `save`; ValueError if its integers are not those written."""
+    fields = read_engine(path, SPECIFICATION)
+    written = fields.pop("digest")
+    engine = IntegerModel(**fields)
+    if engine.digest != written:
+        found = f"its digest is {engine.digest[:12]}..., written as {written[:12]}..."
+        raise ValueError(f"{str(path)!r} was changed: {found}")
+    return engine

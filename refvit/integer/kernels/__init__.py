@@ -1,0 +1,1 @@
+"""Integer kernels: softmax, GELU and LayerNorm, each with its constants and its proof."""

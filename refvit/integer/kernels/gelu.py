@@ -1,0 +1,60 @@
+"""Integer GELU in I-BERT's manner (Kim et al. 2021, section 3.4.1, equation 8).
+
+    GELU(x) = x/2 (1 + L(x)),  L(x) = sign(x) (1 + a (min(|x|, -b) + b)^2)
+
+with a = -0.2888 / 2 and b = -1.769 sqrt(2) once the division by sqrt(2) is folded in. Only the
+argument of L is brought to a fixed grid of 2**-12, by a requantization whose clamp is the min; x
+itself keeps its codes. The shift before the last product is derived from the width of x: the
+release fixes it at 14, which destroys 8-bit inputs. Error of the formula: 0.0182 at |x| = 2.35.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refvit.integer.arithmetic import PRODUCT_EXACT, Requantize
+from refvit.integer.bounds import Proof, prove
+from refvit.integer.fixedpoint import dyadic, shift_round
+
+IntArray = NDArray[Any]
+
+GRID = 12  # fraction bits of the argument of L
+A = 0.2888 / 2
+END = round(1.769 * math.sqrt(2) * 2**GRID)  # -b = 2.50174
+ONE = round(1 / A * 2 ** (2 * GRID))  # 1 / A = 6.92521, 27 bits: the unit of L
+
+
+def plan(
+    site: str, scale: float, out_scale: float, lo: int, hi: int
+) -> tuple[dict[str, IntArray], list[Proof]]:
+    """Return the constants of one site and the proof that its integers fit.
+
+    `scale` and [lo, hi] belong to the input, `out_scale` to the output.
+    """
+    largest = max(-lo, hi)
+    keep = max(0, (2 * ONE * largest // PRODUCT_EXACT).bit_length())  # so the product has 28 bits
+    grid = dyadic(scale * 2**GRID, site)
+    out = dyadic(scale * A / 2 ** (2 * GRID - keep) / 2 / out_scale, site)
+    gate = (2 * ONE + (1 << keep >> 1)) >> keep
+    proofs = [
+        prove(site, "square", 0, END**2, "lower GRID"),
+        prove(site, "1 + L + rounding", 0, 2 * ONE + (1 << keep >> 1), "lower GRID"),
+        prove(site, "x (1 + L)", -largest * gate, largest * gate, "give the input fewer bits"),
+    ]
+    names = ("grid_multiplier", "grid_shift", "multiplier", "shift", "keep")
+    return dict(zip(names, (*grid, *out, np.array(keep, np.int32)), strict=True)), proofs
+
+
+def gelu(x: IntArray, c: Any, requantize: Requantize, lo: int, hi: int) -> IntArray:
+    """Return codes of GELU at the site's output scale, clipped to [lo, hi]; elementwise.
+
+    `x` are codes of 8 or 16 bits, `c` the constants of `plan`.
+    """
+    x = x.astype(np.int32)
+    u = requantize(np.abs(x), c.grid_multiplier, c.grid_shift, 0, END).astype(np.int32) - END
+    gate = ONE + np.sign(x) * (ONE - u * u)
+    return requantize(x * shift_round(gate, c.keep), c.multiplier, c.shift, lo, hi)

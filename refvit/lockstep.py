@@ -1,0 +1,168 @@
+"""Lockstep: two interpreters side by side, operator by operator, from the same inputs.
+
+Comparing two forwards at their ends hides errors behind drift. Here every operator of the engine
+is given the reference's inputs as codes, and its output codes are compared with the reference's
+output on the same grid: `quantize(op(dequantize(...)))` in float64, which is the definition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refvit.integer import FAST, Arithmetic, IntegerModel, IntegerOps, QTensor
+from refvit.models import forward, workload_records
+from refvit.ops import FloatOps
+from refvit.params import Params
+from refvit.quant import FakeQuantize, QParams, QuantizedModel, quantize
+
+# The engine rounds ties up. A float64 sum cannot say on which side of a tie a product lies, so
+# what is within 2**-30 of one is read as a tie.
+TIE = 0.5 + 2.0**-30
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far the engine's codes of one site are from the definition's, in units of one code."""
+
+    site: str
+    op: str
+    size: int
+    differing: int
+    worst: int
+
+
+def lockstep(
+    quantized: QuantizedModel,
+    engine: IntegerModel,
+    pixels: NDArray[Any],
+    arithmetic: Arithmetic = FAST,
+) -> list[Difference]:
+    """Return one `Difference` per operator of a forward of `pixels` [B, C, H, W].
+
+    `quantized` gives the float parameters of the norms, `engine` everything else: its codes
+    times its labels are the reference's weights.
+    """
+    reference = reference_params(quantized, engine)
+    grids = activation_grids(engine)
+    ops = LockstepOps(engine, grids, arithmetic)
+    forward(ops, pixels.astype(np.float64), reference, engine.config)
+    return ops.differences
+
+
+def activation_grids(engine: IntegerModel) -> dict[str, QParams]:
+    """Return the grid of every activation that an operator of the engine makes."""
+    records = workload_records(engine.config)
+    return {r.site: engine.grid(r.site) for r in records if r.op not in ("output", "param")}
+
+
+def reference_params(quantized: QuantizedModel, engine: IntegerModel) -> Params:
+    """Return float64 parameters that the engine's integers stand for exactly.
+
+    The label of a linear's weights is `multiplier / 2**shift * s_out / s_in`, that of its bias the
+    label of its accumulator.
+    """
+    tensors = {name: t.astype(np.float64) for name, t in quantized.params.items()}
+    for record in workload_records(engine.config):
+        if record.op == "param":
+            tensors[record.site] = engine.constants[record.site] * engine.scales[record.site]
+        if record.op == "linear":
+            c = engine.constants[record.site]
+            unit = np.ldexp(c.multiplier.astype(np.float64), -c.shift) * engine.scales[record.site]
+            tensors[f"{record.site}.weight"] = (
+                c.weight * (unit / engine.scales[record.inputs[0]])[:, None]
+            )
+            if c.get("bias") is not None:
+                tensors[f"{record.site}.bias"] = c.bias * unit
+    return Params(tensors)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A reference value, on the grid of `site`."""
+
+    value: NDArray[Any]
+    site: str
+
+
+class LockstepOps:
+    """Runs the definition, and beside it the engine on the definition's inputs."""
+
+    def __init__(
+        self, engine: IntegerModel, grids: dict[str, QParams], arithmetic: Arithmetic
+    ) -> None:
+        self.engine = engine
+        self.grids = grids
+        self.float = FloatOps(dtype=np.float64)
+        self.tap = FakeQuantize(grids)
+        self.integer = IntegerOps(engine.constants, engine.scales, arithmetic)
+        self.differences: list[Difference] = []
+
+    def _codes(self, x: Pair) -> QTensor:
+        if x.site in self.grids:
+            return QTensor(quantize(x.value, self.grids[x.site]), self.engine.scales[x.site])
+        codes = self.engine.constants[x.site]  # a learned tensor of the stream
+        return QTensor(codes.reshape(x.value.shape), self.engine.scales[x.site])
+
+    def _compare(self, op: str, site: str, value: NDArray[Any], got: QTensor) -> Pair:
+        grid = self.grids[site]
+        wanted = np.clip(np.floor(value / grid.scale + TIE), grid.lo, grid.hi).astype(np.int64)
+        off = np.abs(wanted - got.codes)
+        self.differences.append(
+            Difference(site, op, off.size, int((off > 0).sum()), int(off.max()))
+        )
+        return Pair(self.tap(site, value), site)
+
+    def input(self, x: Any, *, site: str) -> Pair:
+        return Pair(self.tap(site, self.float.input(x, site=site)), site)
+
+    def output(self, x: Pair, *, site: str) -> Pair:
+        return x
+
+    def param(self, p: Params, name: str) -> Pair:
+        return Pair(getattr(p, name), p.at(name))
+
+    def _view(self, p: Params) -> Params:
+        view: Params = self.engine.constants[p.path]
+        return view
+
+    def linear(self, x: Pair, p: Params) -> Pair:
+        got = self.integer.linear(self._codes(x), self._view(p))
+        return self._compare("linear", p.path, self.float.linear(x.value, p), got)
+
+    def matmul(self, a: Pair, b: Pair, *, site: str, scale: float = 1.0) -> Pair:
+        got = self.integer.matmul(self._codes(a), self._codes(b), site=site, scale=scale)
+        return self._compare(
+            "matmul", site, self.float.matmul(a.value, b.value, site=site, scale=scale), got
+        )
+
+    def add(self, a: Pair, b: Pair, *, site: str) -> Pair:
+        got = self.integer.add(self._codes(a), self._codes(b), site=site)
+        return self._compare("add", site, self.float.add(a.value, b.value, site=site), got)
+
+    def gelu(self, x: Pair, *, site: str) -> Pair:
+        got = self.integer.gelu(self._codes(x), site=site)
+        return self._compare("gelu", site, self.float.gelu(x.value, site=site), got)
+
+    def softmax(self, x: Pair, *, site: str) -> Pair:
+        got = self.integer.softmax(self._codes(x), site=site)
+        return self._compare("softmax", site, self.float.softmax(x.value, site=site), got)
+
+    def layer_norm(self, x: Pair, p: Params, *, eps: float) -> Pair:
+        got = self.integer.layer_norm(self._codes(x), self._view(p), eps=eps)
+        return self._compare("layer_norm", p.path, self.float.layer_norm(x.value, p, eps=eps), got)
+
+    def rearrange(self, x: Pair, pattern: str, /, **sizes: int) -> Pair:
+        return Pair(self.float.rearrange(x.value, pattern, **sizes), x.site)
+
+    def select(self, x: Pair, index: int, *, axis: int) -> Pair:
+        return Pair(self.float.select(x.value, index, axis=axis), x.site)
+
+    def concat(self, parts: Sequence[Pair], *, axis: int, site: str) -> Pair:
+        got = self.integer.concat([self._codes(x) for x in parts], axis=axis, site=site)
+        value = self.float.concat([x.value for x in parts], axis=axis, site=site)
+        return self._compare("concat", site, value, got)
