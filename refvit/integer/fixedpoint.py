@@ -23,7 +23,7 @@ def dyadic(real: Any, site: str = "") -> tuple[IntArray, IntArray]:
     """Return int32 (multiplier, shift) with `real ~ multiplier / 2**shift`, 1 <= shift <= 53.
 
     2**23 <= |multiplier| < 2**24, except that a factor below 2**-30 is met to 2**-54 absolutely,
-    and 0 is (0, 1). Raises OverflowError for |real| >= 2**22 (`site` is named).
+    and 0 is (0, 1). Raises OverflowError for |real| >= 2**23 (`site` is named).
 
     >>> m, s = dyadic(0.3); int(m), int(s), float(m / 2.0**s)
     (10066330, 25, 0.30000001192092896)
@@ -37,7 +37,7 @@ def dyadic(real: Any, site: str = "") -> tuple[IntArray, IntArray]:
     if (np.abs(multiplier) >= 1 << MULTIPLIER_BITS).any() or (shift < 1).any():
         raise OverflowError(
             f"{site or 'dyadic'}: factor {np.abs(real).max():.3g} is too large; "
-            "the scales of this site differ by more than 2**22"
+            "the scales of this site differ by more than 2**23"
         )
     shift = np.where(multiplier == 0, 1, shift)
     return multiplier.astype(np.int32), shift.astype(np.int32)
@@ -107,9 +107,10 @@ def i_sqrt(n: IntArray) -> IntArray:
     >>> i_sqrt(np.array([0, 3, 4, 2**31 - 1], np.int32))
     array([    0,     1,     2, 46340], dtype=int32)
     """
-    x = np.int32(1) << ((bit_length(n) + 1) >> 1)
+    positive = np.maximum(n, 1)
+    x = np.int32(1) << ((bit_length(positive) + 1) >> 1)
     while True:
-        lower = np.minimum(x, (x + n // x) >> 1)
+        lower = np.minimum(x, (x + positive // x) >> 1)
         if (lower == x).all():
-            return np.where(n == 0, np.int32(0), x).astype(np.int32)
+            return np.asarray(x - (n == 0))
         x = lower

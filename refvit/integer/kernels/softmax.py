@@ -75,7 +75,7 @@ def exp2(t: IntArray) -> IntArray:
     """Return 14-bit codes of 2**-(t / 2**13) for int32 0 <= t < 16 * 2**13; exp2(0) is 11902.
 
     >>> exp2(np.array([0, 1 << 13, 1 << 14], np.int32)) / 11902
-    array([1.        , 0.49882373, 0.24945387])
+    array([1.        , 0.5       , 0.24995799])
     """
     f = t & ((1 << GRID) - 1)
     return shift_round(f * (f - B) + C, (t >> GRID) + EXP_SHIFT)

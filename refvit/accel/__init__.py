@@ -1,0 +1,26 @@
+"""The accelerator: cycles, traffic and energy of a model's layers on a systolic array."""
+
+from refvit.accel.machine import MACHINES, Machine, machine
+from refvit.accel.report import Report, Row
+from refvit.accel.roofline import Roofline, roofline
+from refvit.accel.simulate import simulate
+from refvit.accel.stepped import step_gemm
+from refvit.accel.systolic import gemm_cycles, mapping_efficiency, sram_reads
+from refvit.accel.workload import Layer, workload
+
+__all__ = [
+    "MACHINES",
+    "Layer",
+    "Machine",
+    "Report",
+    "Roofline",
+    "Row",
+    "gemm_cycles",
+    "machine",
+    "mapping_efficiency",
+    "roofline",
+    "simulate",
+    "sram_reads",
+    "step_gemm",
+    "workload",
+]

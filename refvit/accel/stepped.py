@@ -1,0 +1,126 @@
+"""The array clock edge by clock edge: operands move between PEs, products are made, cycles counted.
+
+PE(r, c) lives at local time t - (r + c): operands and control enter skewed and travel one PE a
+cycle, so every PE does the same thing at the same local time. Columns of registers (weights on
+their way in, results on their way out) shift through a link register between rows, which keeps
+the shift in local time as well. Cycle 0 is the first in which anything is presented at an edge;
+the count ends with the edge that latches the last result below the bottom row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refvit.accel.systolic import ceil_div, mapping
+
+Int = NDArray[Any]
+
+
+def step_gemm(
+    a: Int, b: Int, rows: int, cols: int, dataflow: str = "ws", overlap: bool = False
+) -> tuple[Int, int]:
+    """Return (a @ b as int32, cycles taken) of int8 a [M, K] and b [K, N].
+
+    Input-stationary is the weight-stationary array on the transposed problem. Raises ValueError
+    for shapes that do not agree or an unknown dataflow.
+
+    >>> step_gemm(np.array([[1, 2]], np.int8), np.array([[3], [4]], np.int8), 2, 1)
+    (array([[11]], dtype=int32), 4)
+    """
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
+        raise ValueError(f"wanted [M, K] and [K, N], got {a.shape} and {b.shape}")
+    mapping(a.shape[0], a.shape[1], b.shape[1], dataflow)
+    a, b = a.astype(np.int32), b.astype(np.int32)
+    if dataflow == "os":
+        return _output_stationary(a, b, rows, cols, overlap)
+    if dataflow == "ws":
+        return _weight_stationary(a, b, rows, cols, overlap)
+    product, cycles = _weight_stationary(b.T, a.T, rows, cols, overlap)
+    return product.T, cycles
+
+
+def _tiles(x: Int, height: int, width: int) -> Int:
+    """Cut x into zero-padded tiles: [down, across, height, width]."""
+    down, across = ceil_div(x.shape[0], height), ceil_div(x.shape[1], width)
+    padded = np.zeros((down * height, across * width), np.int32)
+    padded[: x.shape[0], : x.shape[1]] = x
+    return padded.reshape(down, height, across, width).swapaxes(1, 2)
+
+
+def _shifted(x: Int, edge: Int, axis: int) -> Int:
+    """What each PE reads from its neighbour's register of the last cycle: `edge` enters first."""
+    return np.concatenate([np.expand_dims(edge, axis), np.delete(x, -1, axis)], axis)
+
+
+def _feed(fold: Int, step: Int, enabled: Int, element: Callable[[int, int, int], Any]) -> Int:
+    """What enters an edge this cycle: `element(fold, step, lane)` where enabled, else 0."""
+    lanes = enumerate(zip(fold, step, enabled, strict=True))
+    return np.array([element(f, i, lane) if on else 0 for lane, (f, i, on) in lanes], np.int32)
+
+
+def _weight_stationary(a: Int, b: Int, rows: int, cols: int, overlap: bool) -> tuple[Int, int]:
+    """Rows hold K, columns N, and the M rows of a stream through; partial sums flow down."""
+    time = a.shape[0]
+    streams, weights = _tiles(a, time, rows)[0], _tiles(b, rows, cols)
+    folds = [(k, n) for n in range(weights.shape[1]) for k in range(weights.shape[0])]
+    period = max(time, rows) if overlap else 2 * rows + cols + time - 2
+    local = -np.add.outer(np.arange(rows), np.arange(cols))
+    shadow, link, held, west, south = (np.zeros((rows, cols), np.int32) for _ in range(5))
+    out = np.zeros((weights.shape[1], time, cols), np.int32)
+    left, last, cycle = len(folds) * time * cols, 0, 0
+    while left:
+        fold, at = np.divmod(local + cycle, period)  # loading: at in [0, rows) of a fold
+        loads = (local + cycle >= 0) & (fold < len(folds)) & (at < rows)
+        using, row = np.divmod(local + cycle - rows, period)  # streaming: row in [0, time)
+        streams_now = (local + cycle >= rows) & (using < len(folds)) & (row < time)
+        held = np.where(streams_now & (row == 0), shadow, held)
+        top = _feed(fold[0], at[0], loads[0], lambda f, i, c: weights[*folds[f]][rows - 1 - i, c])
+        above = _shifted(link, top, 0)
+        link, shadow = np.where(loads, shadow, link), np.where(loads, above, shadow)
+        edge = _feed(
+            using[:, 0], row[:, 0], streams_now[:, 0], lambda f, i, r: streams[folds[f][0]][i, r]
+        )
+        west = _shifted(west, edge, 1)
+        south = _shifted(south, np.zeros(cols, np.int32), 0) + west * held
+        for c in np.flatnonzero(streams_now[-1]):
+            out[folds[using[-1, c]][1], row[-1, c], c] += south[-1, c]
+            left, last = left - 1, cycle
+        cycle += 1
+    product = out.swapaxes(0, 1).reshape(time, -1)
+    return product[:, : b.shape[1]], last + 1
+
+
+def _output_stationary(a: Int, b: Int, rows: int, cols: int, overlap: bool) -> tuple[Int, int]:
+    """Rows hold M, columns N, and K streams through; finished sums shift out below."""
+    time = a.shape[1]
+    lefts, tops = _tiles(a, rows, time)[:, 0], _tiles(b, time, cols)[0]
+    folds = [(m, n) for n in range(len(tops)) for m in range(len(lefts))]
+    period = max(time, rows) if overlap else 2 * rows + cols + time - 2
+    wait = period if overlap else time  # from a fold's first operand to its drain
+    local = -np.add.outer(np.arange(rows), np.arange(cols))
+    acc, done, link, west, north = (np.zeros((rows, cols), np.int32) for _ in range(5))
+    out = np.zeros((len(lefts), rows, len(tops), cols), np.int32)
+    left, last, cycle = len(folds) * rows * cols, 0, 0
+    while left:
+        fold, k = np.divmod(local + cycle, period)
+        works = (local + cycle >= 0) & (fold < len(folds)) & (k < time)
+        draining, step = np.divmod(local + cycle - wait, period)
+        drains = (local + cycle >= wait) & (draining < len(folds)) & (step < rows)
+        done = np.where(drains & (step == 0), acc, done)
+        above = _shifted(link, np.zeros(cols, np.int32), 0)
+        link, done = np.where(drains, done, link), np.where(drains, above, done)
+        edge = _feed(fold[:, 0], k[:, 0], works[:, 0], lambda f, i, r: lefts[folds[f][0]][r, i])
+        top = _feed(fold[0], k[0], works[0], lambda f, i, c: tops[folds[f][1]][i, c])
+        west, north = _shifted(west, edge, 1), _shifted(north, top, 0)
+        acc = np.where(works, np.where(k == 0, 0, acc) + west * north, acc)
+        for c in np.flatnonzero(drains[-1]):
+            m, n = folds[draining[-1, c]]
+            out[m, rows - 1 - step[-1, c], n, c] = link[-1, c]
+            left, last = left - 1, cycle
+        cycle += 1
+    product = out.reshape(len(lefts) * rows, len(tops) * cols)
+    return product[: a.shape[0], : b.shape[1]], last + 1

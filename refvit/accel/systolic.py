@@ -1,0 +1,101 @@
+"""Compute cycles of a GEMM on an R x C systolic array, in closed form.
+
+A is M x K (activations), B is K x N (weights). A *fold* is one pass of the array over a tile:
+
+    dataflow   rows   columns   time T   folds F
+    os         M      N         K        ceil(M/R) ceil(N/C)
+    ws         K      N         M        ceil(K/R) ceil(N/C)
+    is         K      M         N        ceil(K/R) ceil(M/C)
+
+Without overlap a fold costs its fill, stream and drain, 2R + C + T - 2 cycles; edge folds cost as
+much as full ones. The forms equal a SystemVerilog array clock by clock and, with
+`compat="scalesim"`, the demand matrices of SCALE-Sim 3 (Samajdar et al. 2018), whose
+output-stationary folds drain for free: R + C + T - 2.
+"""
+
+from __future__ import annotations
+
+DATAFLOWS = ("os", "ws", "is")
+
+
+def mapping(M: int, K: int, N: int, dataflow: str) -> tuple[int, int, int]:
+    """Return the GEMM sizes that lie along (rows, columns, time) of the array."""
+    if dataflow not in DATAFLOWS:
+        raise ValueError(f"no dataflow {dataflow!r}; there are {', '.join(DATAFLOWS)}")
+    return {"os": (M, N, K), "ws": (K, N, M), "is": (K, M, N)}[dataflow]
+
+
+def ceil_div(a: int, b: int) -> int:
+    """Return a / b rounded up."""
+    return -(-a // b)
+
+
+def gemm_cycles(
+    M: int,
+    K: int,
+    N: int,
+    rows: int = 32,
+    cols: int = 32,
+    dataflow: str = "ws",
+    overlap: bool = False,
+    compat: str | None = None,
+    count: int = 1,
+) -> int:
+    """Return the cycles of `count` equal GEMMs, one after another, on a rows x cols array.
+
+    `overlap` lets a fold follow the last without a bubble (ping-pong accumulators, shadow weights):
+    all folds of all GEMMs are then one stream with one fill and one drain. `compat="scalesim"`
+    counts as SCALE-Sim does. Raises ValueError for sizes below 1, an unknown dataflow or compat,
+    or overlap under `compat`, which SCALE-Sim does not have.
+
+    >>> gemm_cycles(197, 192, 576), gemm_cycles(197, 192, 576, overlap=True)
+    (31428, 21370)
+    >>> gemm_cycles(49, 49, 32, dataflow="os", compat="scalesim")
+    222
+    """
+    if min(M, K, N, rows, cols, count) < 1:
+        raise ValueError(f"sizes are at least 1; got M, K, N = {M}, {K}, {N} on {rows} x {cols}")
+    if compat not in (None, "scalesim"):
+        raise ValueError(f"no compat {compat!r}; there is 'scalesim'")
+    if compat and overlap:
+        raise ValueError("SCALE-Sim does not overlap folds; ask for overlap=False with it")
+    along_rows, along_cols, time = mapping(M, K, N, dataflow)
+    folds = ceil_div(along_rows, rows) * ceil_div(along_cols, cols) * count
+    if not overlap:
+        free_drain = rows if compat and dataflow == "os" else 0
+        return folds * (2 * rows + cols + time - 2 - free_drain)
+    period = max(time, rows)
+    if dataflow == "os":
+        return folds * period + 2 * rows + cols - 2
+    return rows + (folds - 1) * period + time + rows + cols - 2
+
+
+def mapping_efficiency(M: int, K: int, N: int, rows: int, cols: int, dataflow: str) -> float:
+    """Return the share of the array that the tiles of a GEMM cover, on average over its folds."""
+    a, b, _ = mapping(M, K, N, dataflow)
+    return a / (rows * ceil_div(a, rows)) * b / (cols * ceil_div(b, cols))
+
+
+def sram_reads(M: int, K: int, N: int, rows: int, cols: int, dataflow: str) -> tuple[int, int]:
+    """Return the elements of A and of B that the array reads from its SRAMs.
+
+    An operand that stays in the array is read once, one that streams once per fold across it.
+    """
+    mapping(M, K, N, dataflow)
+    a, b = M * K, K * N
+    if dataflow == "os":
+        return a * ceil_div(N, cols), b * ceil_div(M, rows)
+    if dataflow == "ws":
+        return a * ceil_div(N, cols), b
+    return a, b * ceil_div(M, cols)
+
+
+def sram_outputs(M: int, K: int, N: int, rows: int, dataflow: str) -> tuple[int, int]:
+    """Return the outputs written to and read back from the accumulator SRAM.
+
+    os writes each output once; ws and is write a partial sum per fold of K, and read it back for
+    every fold but the first.
+    """
+    mapping(M, K, N, dataflow)
+    folds = 1 if dataflow == "os" else ceil_div(K, rows)
+    return M * N * folds, M * N * (folds - 1)

@@ -1,0 +1,83 @@
+"""Pictures of models, grids and reports; every function draws on, and returns, matplotlib Axes.
+
+matplotlib is not needed to run refvit: it comes with the `notebooks` extra and is imported only
+here, when a picture is asked for. Colours are those of Okabe and Ito, safe for the colour-blind.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refvit.accel import Report
+from refvit.quant import QParams, fake_quantize
+
+BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#999999"
+COLOURS = {"compute": BLUE, "memory": ORANGE, "vector": GREEN}
+
+
+def axes(ax: Any = None) -> Any:
+    """Return `ax`, or new Axes; ImportError says which extra brings matplotlib."""
+    if ax is not None:
+        return ax
+    try:
+        from matplotlib import pyplot
+    except ImportError:
+        raise ImportError("pictures need matplotlib: pip install 'refvit[notebooks]'") from None
+    return pyplot.subplots()[1]
+
+
+def patches(image: NDArray[np.uint8], patch: tuple[int, int], ax: Any = None) -> Any:
+    """Draw an image [H, W, 3] cut into its patches, a white line between them."""
+    ax = axes(ax)
+    (height, width), (i, j) = image.shape[:2], patch
+    ax.imshow(image, interpolation="nearest")
+    ax.hlines(np.arange(i, height, i) - 0.5, -0.5, width - 0.5, colors="white", linewidth=0.8)
+    ax.vlines(np.arange(j, width, j) - 0.5, -0.5, height - 0.5, colors="white", linewidth=0.8)
+    ax.set(xticks=[], yticks=[])
+    return ax
+
+
+def attention(
+    weights: NDArray[Any], grid: tuple[int, int], image: NDArray[np.uint8], ax: Any = None
+) -> Any:
+    """Draw what the class token attends to: softmax weights [N, N], averaged over heads before,
+    as a map over the image."""
+    ax = axes(ax)
+    rows, cols = grid
+    share = weights[0, 1:].reshape(rows, cols)
+    height, width = image.shape[:2]
+    ax.imshow(image.mean(-1), cmap="gray", interpolation="nearest")
+    extent = (-0.5, width - 0.5, height - 0.5, -0.5)
+    shown = ax.imshow(share, cmap="cividis", alpha=0.75, extent=extent, interpolation="nearest")
+    ax.figure.colorbar(shown, ax=ax, shrink=0.8, label="attention of the class token")
+    ax.set(xticks=[], yticks=[])
+    return ax
+
+
+def histogram(values: NDArray[Any], grid: QParams, ax: Any = None) -> Any:
+    """Draw how values are spread before a grid, and where its codes collect them."""
+    ax = axes(ax)
+    flat = values.ravel()
+    ax.hist(flat, bins=200, color=GREY, label="before, float32")
+    levels, counts = np.unique(fake_quantize(flat, grid), return_counts=True)
+    ax.vlines(levels, 0, counts, colors=BLUE, linewidth=1.2, label=f"after, {grid.bits}-bit codes")
+    ax.set(xlabel="value", ylabel="how many", yscale="log")
+    ax.legend(frameon=False)
+    return ax
+
+
+def layers(report: Report, what: str = "us", ax: Any = None) -> Any:
+    """Draw a bar for every layer of a report: its time (`us`) or its energy (`uj_high`)."""
+    ax = axes(ax)
+    rows = [row for row in report.rows if getattr(row, what) > 0]
+    values = [getattr(row, what) for row in rows]
+    ax.barh(range(len(rows)), values, color=[COLOURS[row.bound] for row in rows])
+    ax.set(yticks=range(len(rows)), ylim=(len(rows) - 0.5, -0.5))
+    ax.set_yticklabels([row.name for row in rows], fontsize=7)
+    ax.set_xlabel({"us": "microseconds", "uj_high": "microjoules, high estimate"}.get(what, what))
+    handles = [ax.barh(-9, 0, color=colour, label=kind) for kind, colour in COLOURS.items()]
+    ax.legend(handles=handles, title="bound by", frameon=False, loc="lower right")
+    return ax

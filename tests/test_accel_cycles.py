@@ -1,0 +1,118 @@
+"""Cycles: closed forms against recordings, and against an array stepped edge by edge."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from refvit.accel import gemm_cycles, mapping_efficiency, sram_reads, step_gemm, workload
+from refvit.accel.systolic import DATAFLOWS, sram_outputs
+from refvit.models import VARIANTS
+
+GOLDEN = json.loads((Path(__file__).parent / "golden" / "accel_cycles.json").read_text())
+small = st.integers(1, 13)
+
+
+@pytest.mark.parametrize("r", GOLDEN["scalesim"], ids=str)
+def test_cycles_and_sram_reads_equal_scalesim(r):
+    where = (r["rows"], r["cols"], r["dataflow"])
+    assert gemm_cycles(*r["gemm"], *where, compat="scalesim") == r["cycles"]
+    assert list(sram_reads(*r["gemm"], *where)) == r["reads"]
+
+
+@pytest.mark.parametrize("r", GOLDEN["rtl"], ids=str)
+def test_cycles_equal_rtl(r):
+    got = gemm_cycles(*r["gemm"], r["rows"], r["cols"], r["dataflow"], overlap=r["overlap"])
+    assert got == r["cycles"]
+
+
+def test_every_recording_is_met_exactly(shared):
+    for r in json.loads((shared / "reference" / "scalesim.json").read_text())["records"]:
+        gemm, array = (r["M"], r["K"], r["N"]), (r["array_rows"], r["array_cols"], r["dataflow"])
+        assert gemm_cycles(*gemm, *array, compat="scalesim") == r["cycles"]
+        assert sram_reads(*gemm, *array) == (r["sram_ifmap_reads"], r["sram_filter_reads"])
+        assert sram_outputs(*gemm, r["array_rows"], r["dataflow"])[0] == r["sram_ofmap_writes_true"]
+    for r in json.loads((shared / "reference" / "rtl_cycles.json").read_text())["records"]:
+        gemm = (r["M"], r["K"], r["N"])
+        got = gemm_cycles(*gemm, r["R"], r["C"], r["dataflow"], overlap=bool(r["overlap"]))
+        assert got == r["cycles"]
+
+
+@given(small, small, small, small, small, st.sampled_from(DATAFLOWS), st.booleans())
+@example(1, 1, 1, 1, 1, "ws", True)
+@example(3, 13, 2, 5, 1, "os", True)
+def test_a_stepped_array_makes_the_product_in_exactly_those_cycles(
+    M, K, N, rows, cols, df, overlap
+):
+    rng = np.random.default_rng(M * 13 + K)
+    a = rng.integers(-128, 128, (M, K)).astype(np.int8)
+    b = rng.integers(-128, 128, (K, N)).astype(np.int8)
+    product, cycles = step_gemm(a, b, rows, cols, df, overlap)
+    assert product.dtype == np.int32
+    assert np.array_equal(product, a.astype(int) @ b.astype(int))
+    assert cycles == gemm_cycles(M, K, N, rows, cols, df, overlap)
+
+
+sizes = st.integers(1, 400)
+
+
+@given(sizes, sizes, sizes, small, small, st.sampled_from(DATAFLOWS))
+def test_cycles_are_never_below_the_work_and_overlap_never_hurts(M, K, N, rows, cols, df):
+    plain = gemm_cycles(M, K, N, rows, cols, df)
+    overlapped = gemm_cycles(M, K, N, rows, cols, df, overlap=True)
+    assert overlapped * rows * cols >= M * K * N
+    assert plain >= overlapped
+    assert 0 < mapping_efficiency(M, K, N, rows, cols, df) <= 1
+    reads = sram_reads(M, K, N, rows, cols, df)
+    assert reads[0] >= M * K
+    assert reads[1] >= K * N
+
+
+@given(small, small, small, st.integers(1, 5), st.sampled_from(DATAFLOWS))
+def test_equal_gemms_in_a_row(M, K, N, count, df):
+    one = gemm_cycles(M, K, N, 4, 3, df)
+    assert gemm_cycles(M, K, N, 4, 3, df, count=count) == count * one
+    stream = gemm_cycles(M, K, N, 4, 3, df, overlap=True, count=count)
+    assert stream <= count * gemm_cycles(M, K, N, 4, 3, df, overlap=True)
+
+
+# Thousands of cycles of a whole model (SCALE-Sim's rule), by (model, dataflow) at 8, 16, 32, 128.
+TOTALS = {
+    ("vit_base", "os"): (284120, 75570, 21280, 1990),
+    ("vit_base", "ws"): (305540, 84960, 25550, 3374),
+    ("vit_base", "is"): (285900, 76480, 21780, 2158),
+    ("deit_tiny", "os"): (21270, 5954, 1838, 274),
+    ("deit_tiny", "ws"): (21890, 6124, 1862, 360),
+    ("deit_tiny", "is"): (21750, 6201, 1973, 327),
+}
+
+
+@pytest.mark.parametrize("key", TOTALS, ids=str)
+def test_whole_models_take_the_recorded_cycles(key):
+    name, df = key
+    gemms = [layer for layer in workload(VARIANTS[name]) if layer.M]
+    for side, thousands in zip((8, 16, 32, 128), TOTALS[key], strict=True):
+        total = sum(
+            x.count * gemm_cycles(x.M, x.K, x.N, side, side, df, compat="scalesim") for x in gemms
+        )
+        printed = 5 if thousands > 10_000 else 0.5  # half of the last digit recorded
+        assert total / 1e3 == pytest.approx(thousands, abs=printed)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"M": 0}, "at least 1"),
+        ({"dataflow": "rs"}, "no dataflow 'rs'; there are os, ws, is"),
+        ({"compat": "timeloop"}, "no compat"),
+        ({"compat": "scalesim", "overlap": True}, "does not overlap"),
+    ],
+)
+def test_impossible_requests_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        gemm_cycles(**({"M": 2, "K": 3, "N": 4} | change))
+    with pytest.raises(ValueError, match=r"wanted \[M, K\]"):
+        step_gemm(np.zeros((2, 3), np.int8), np.zeros((4, 3), np.int8), 2, 2)

@@ -1,0 +1,115 @@
+"""Gradients agree with central differences along random directions, in float64."""
+
+import numpy as np
+import pytest
+
+from refvit.autodiff import RULES, Var, backward, getitem
+from refvit.models import ViTConfig, random_params
+from refvit.ops import functional as F
+from refvit.train import cross_entropy, gradients
+
+rng = np.random.default_rng(0)
+
+
+def normal(*shape):
+    return rng.standard_normal(shape)
+
+
+def positive(*shape):
+    return rng.uniform(0.5, 2.0, shape)
+
+
+CASES = {  # one for every rule: function of arrays, and where to differentiate it
+    np.add: (np.add, normal(3, 1, 4), normal(2, 4)),
+    np.subtract: (np.subtract, normal(3, 4), normal(4)),
+    np.multiply: (np.multiply, normal(3, 4), normal(3, 1)),
+    np.true_divide: (np.true_divide, normal(3, 4), positive(4)),
+    np.negative: (np.negative, normal(5)),
+    np.exp: (np.exp, normal(5)),
+    np.log: (np.log, positive(5)),
+    np.matmul: (np.matmul, normal(2, 3, 4), normal(4, 5)),
+    np.reshape: (lambda x: np.reshape(x, (6, 2)), normal(3, 4)),
+    np.sum: (lambda x: np.sum(x, axis=1), normal(3, 4)),
+    np.mean: (lambda x: np.mean(x, axis=(0, 2), keepdims=True), normal(3, 4, 2)),
+    getitem: (lambda x: x[:, np.array([0, 0, 2])], normal(3, 4)),
+    F.linear: (F.linear, normal(2, 3, 4), normal(5, 4), normal(5)),
+    F.softmax: (F.softmax, normal(3, 4)),
+    F.layer_norm: (lambda x, w, b: F.layer_norm(x, w, b, 1e-2), normal(3, 4), normal(4), normal(4)),
+    F.gelu: (F.gelu, normal(30) * 2),
+    F.rearrange: (lambda x: F.rearrange(x, "b n (h d) -> b h d n", h=2), normal(2, 3, 4)),
+    F.concat: (lambda a, b: F.concat((a, b), 1), normal(1, 1, 3), normal(2, 4, 3)),
+}
+
+
+def test_every_rule_has_a_case():
+    assert set(CASES) == set(RULES)
+
+
+@pytest.mark.parametrize("rule", CASES, ids=lambda fn: getattr(fn, "__name__", str(fn)))
+def test_vjp_is_the_directional_derivative(rule):
+    fn, *args = CASES[rule]
+    leaves = [Var(a) for a in args]
+    out = fn(*leaves)
+    assert np.array_equal(out.value, fn(*args)), "a Var holds what the arrays give"
+    weight = normal(*out.shape)
+    backward(np.sum(out * weight))
+    direction = [normal(*a.shape) for a in args]
+    step = 1e-6
+    ahead, behind = (
+        fn(*[a + s * d for a, d in zip(args, direction, strict=True)]) for s in (step, -step)
+    )
+    numeric = np.sum((ahead - behind) * weight) / (2 * step)
+    exact = sum(np.vdot(leaf.grad, d) for leaf, d in zip(leaves, direction, strict=True))
+    assert numeric == pytest.approx(exact, rel=1e-6, abs=1e-7)
+    assert [leaf.grad.shape for leaf in leaves] == [a.shape for a in args]
+
+
+def test_the_whole_model_and_its_loss():
+    config = ViTConfig(12, 2, 3, 20, image=(8, 8), patch=(4, 4), classes=5)
+    start = {
+        k: v.astype(np.float64) + 0.3 * normal(*v.shape)
+        for k, v in random_params(config, 0).items()
+    }
+    pixels, labels = normal(3, 3, 8, 8), np.array([0, 3, 2])
+    grads, _, _ = gradients(config, start, pixels, labels, 0.1)
+    assert set(grads) == set(start)
+    for name, tensor in start.items():
+        d = normal(*tensor.shape)
+        moved = [
+            gradients(config, start | {name: tensor + s * d}, pixels, labels, 0.1)[1]
+            for s in (1e-6, -1e-6)
+        ]
+        assert (moved[0] - moved[1]) / 2e-6 == pytest.approx(
+            np.vdot(grads[name], d), rel=1e-5, abs=1e-7
+        ), name
+
+
+def test_cross_entropy_is_the_mean_negative_log_likelihood():
+    logits, labels = normal(4, 5), np.array([0, 1, 4, 2])
+    chance = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    assert cross_entropy(logits, labels) == pytest.approx(
+        -np.log(chance[np.arange(4), labels]).mean()
+    )
+    assert cross_entropy(np.zeros((2, 5)), labels[:2], 0.3) == pytest.approx(np.log(5))
+
+
+def test_a_leaf_used_twice_gets_both_gradients():
+    x = Var(np.array([3.0]))
+    backward(np.sum(x * x + x))
+    assert x.grad == [7.0]
+
+
+def test_the_tape_is_freed_as_it_unwinds():
+    x = Var(normal(4))
+    y = x * 2
+    backward(np.sum(y))
+    assert y._call is None
+
+
+def test_a_function_without_a_rule_is_named():
+    with pytest.raises(TypeError, match="no gradient rule for 'arctan'"):
+        np.arctan(Var(np.ones(2)))
+    with pytest.raises(TypeError, match="not reduce"):
+        np.add.reduce(Var(np.ones(2)))
+    with pytest.raises(ValueError, match="one number"):
+        backward(Var(np.ones(2)))

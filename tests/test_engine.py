@@ -1,0 +1,243 @@
+"""The integer-only engine as a whole: the contract of its docstring, tested from outside."""
+
+import dataclasses
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import refvit
+from refvit.integer import FAST, PLAIN, IntegerOps
+from refvit.integer.bounds import dot_range
+from refvit.models import forward, workload_records
+from refvit.quant import Recipe, Spec
+
+# The logits' codes of shipped nano_vit, w8a8, 16 calibration and 12 test images.
+DIGEST = "PIN"
+
+
+@pytest.fixture(scope="module")
+def model():
+    return refvit.load("nano_vit")
+
+
+@pytest.fixture(scope="module")
+def pixels(model):
+    return model.preprocess.normalise(refvit.data.shapes10("test", 12)[0])
+
+
+@pytest.fixture(scope="module")
+def calibration(model):
+    return model.preprocess.normalise(refvit.data.shapes10("calibration", 16)[0])
+
+
+@pytest.fixture(scope="module")
+def quantized(model, calibration):
+    return refvit.quantize(model, calibration, recipe="w8a8")
+
+
+@pytest.fixture(scope="module")
+def engine(quantized):
+    return refvit.compile(quantized, kernels="refvit")
+
+
+def test_logits_are_int32_at_one_scale_and_close_to_the_simulated(engine, quantized, pixels):
+    codes = engine(pixels)
+    assert codes.dtype == np.int32
+    assert codes.shape == (12, 10)
+    simulated = quantized(pixels)
+    assert np.abs(codes * engine.scale - simulated).max() < 0.2 * np.abs(simulated).max()
+
+
+@pytest.mark.parametrize("recipe", ["w8a8", "w4a4"])
+def test_lockstep_exact_for_linear_and_one_code_for_the_rest(model, calibration, pixels, recipe):
+    quantized = refvit.quantize(model, calibration, recipe)
+    rows = refvit.lockstep(quantized, refvit.compile(quantized), pixels[:4])
+    assert {r.site for r in rows} == {
+        r.site for r in workload_records(model.config) if r.op not in ("input", "output", "param")
+    }
+    for row in rows:
+        exact = row.op in ("linear", "matmul", "concat")
+        assert row.worst <= (0 if exact else 1), row
+
+
+def test_lockstep_notices_a_wrong_integer(engine, quantized, pixels):
+    broken = dict(engine.constants.items())
+    broken["blocks.1.mlp.fc1.bias"] = broken["blocks.1.mlp.fc1.bias"] + 4000
+    changed = dataclasses.replace(engine, constants=refvit.params.Params(broken))
+    wrong = [
+        r.site
+        for r in refvit.lockstep(quantized, engine, pixels[:2])
+        if r.op == "linear" and r.worst
+    ]
+    assert wrong == []
+    reference = refvit.lockstep.__globals__["reference_params"]
+    assert reference(quantized, changed).blocks[1].mlp.fc1.bias[0] != 0
+    rows = LockstepAgainst(quantized, engine, changed, pixels[:2])
+    assert [r.site for r in rows if r.worst > 1] == ["blocks.1.mlp.fc1"]
+
+
+def LockstepAgainst(quantized, engine, changed, pixels):
+    """The definition of `engine`, with `changed` as the candidate."""
+    from refvit.lockstep import LockstepOps, activation_grids, reference_params
+
+    ops = LockstepOps(changed, activation_grids(engine), FAST)
+    forward(ops, pixels.astype(np.float64), reference_params(quantized, engine), engine.config)
+    return ops.differences
+
+
+def test_scales_replaced_by_nan_change_nothing(engine, pixels):
+    labels = dict.fromkeys(engine.scales, float("nan")) | {"input": engine.scales["input"]}
+    assert np.array_equal(dataclasses.replace(engine, scales=labels)(pixels), engine(pixels))
+
+
+def test_both_arithmetics_agree_at_every_site(engine, pixels):
+    seen = {"plain": {}, "fast": {}}
+    codes = engine.encode(pixels[:3])
+    engine.run(codes, PLAIN, seen["plain"].__setitem__)
+    engine.run(codes, FAST, seen["fast"].__setitem__)
+    assert seen["plain"].keys() == seen["fast"].keys()
+    for site, plain in seen["plain"].items():
+        assert plain.dtype == seen["fast"][site].dtype, site
+        assert np.array_equal(plain, seen["fast"][site]), site
+
+
+def test_both_arithmetics_agree_on_adversarial_images(engine):
+    rng = np.random.default_rng(0)
+    worst = rng.choice(np.array([-128, 127], np.int8), (4, 3, 32, 32))
+    worst[0], worst[1] = -128, 127
+    assert np.array_equal(engine.run(worst, PLAIN), engine.run(worst, FAST))
+
+
+def test_a_batch_is_its_images(engine, pixels):
+    alone = np.concatenate([engine(pixels[i : i + 1]) for i in range(len(pixels))])
+    assert np.array_equal(alone, engine(pixels))
+
+
+class IntegersOnly(np.ndarray):
+    """An array that fails the test when NumPy computes with, or makes, anything but integers."""
+
+    def __array_ufunc__(self, ufunc, method, *inputs, out=None, **kwargs):
+        plain = [np.asarray(x) if isinstance(x, np.ndarray) else x for x in inputs]
+        if out is not None:
+            kwargs["out"] = tuple(np.asarray(o) for o in out)
+        for x in plain:
+            assert np.asarray(x).dtype.kind in "iub", (
+                f"{ufunc.__name__} reads {np.asarray(x).dtype}"
+            )
+        result = getattr(ufunc, method)(*plain, **kwargs)
+        assert np.asarray(result).dtype.kind in "iub", f"{ufunc.__name__} makes {result.dtype}"
+        if np.asarray(result).dtype.itemsize == 8:
+            WIDE.add(ufunc.__name__)
+        return result.view(IntegersOnly) if isinstance(result, np.ndarray) else result
+
+
+WIDE: set[str] = set()
+
+
+def test_the_plain_path_computes_with_integers_only(engine, pixels):
+    constants = engine.constants.map(lambda t: t.view(IntegersOnly))
+    ops = IntegerOps(constants, engine.scales, PLAIN)
+    codes = engine.encode(pixels[:1]).view(IntegersOnly)
+    WIDE.clear()
+    out = forward(ops, codes, constants, engine.config).codes
+    assert np.array_equal(out, engine(pixels[:1]))
+    assert WIDE <= {
+        "multiply",
+        "add",
+        "right_shift",
+        "left_shift",
+        "subtract",
+        "clip",
+        "minimum",
+        "maximum",
+    }
+    with pytest.raises(AssertionError, match="float"):
+        _ = codes * 0.5
+
+
+def test_every_constant_is_an_integer_of_its_declared_width(engine):
+    for name, tensor in engine.constants.items():
+        assert tensor.dtype.kind in "iu", name
+        assert tensor.dtype.itemsize <= 4, name
+        if name.endswith(".weight"):
+            assert tensor.dtype == np.int8
+            assert np.abs(tensor.astype(int)).max() <= 127
+
+
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_the_digest_of_the_logits_is_pinned_under_any_number_of_threads(threads):
+    """A fresh process for each count, because BLAS reads it once."""
+    code = (
+        "import hashlib, refvit; m = refvit.load('nano_vit'); d = refvit.data.shapes10;"
+        "n = m.preprocess.normalise;"
+        "e = refvit.compile(refvit.quantize(m, n(d('calibration', 16)[0])));"
+        "print(hashlib.sha256(e(n(d('test', 12)[0])).astype('<i4').tobytes()).hexdigest())"
+    )
+    variables = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | dict.fromkeys(variables, threads),
+        capture_output=True, text=True, check=True, cwd=Path(refvit.__file__).parents[1],
+    )  # fmt: skip
+    assert done.stdout.strip() == DIGEST
+
+
+def test_the_digest_of_the_logits_is_pinned_here(engine, pixels):
+    assert hashlib.sha256(engine(pixels).astype("<i4").tobytes()).hexdigest() == DIGEST
+
+
+def test_every_accumulator_stays_in_its_proved_range_and_one_input_reaches_it(engine):
+    proofs = {p.site: p for p in engine.proofs if p.what == "accumulator"}
+    site = "blocks.0.mlp.fc1"
+    c = engine.constants[site]
+    acc = c.weight.astype(np.int64)
+    best = max(int(np.abs(row).sum()) for row in acc)
+    worst = np.where(acc[np.abs(acc).sum(1).argmax()] > 0, 127, -128)
+    reached = int((acc @ worst + c.bias).max())
+    assert proofs[site].lo <= reached <= proofs[site].hi
+    assert reached >= 0.9 * proofs[site].hi
+    assert proofs[site].hi <= best * 128 + int(np.abs(c.bias).max())
+
+
+def test_dot_range_is_brute_force_on_small_weights():
+    w, b = np.array([[3, -2], [-1, 0]], np.int8), np.array([5, -400], np.int32)
+    ends = [
+        w.astype(int) @ np.array([x, y]) + k * b for x in (-4, 3) for y in (-4, 3) for k in (0, 1)
+    ]
+    low, high = dot_range(w, b, -4, 3)
+    assert low == min(0, min(e.min() for e in ends))
+    assert high == max(0, max(e.max() for e in ends))
+
+
+def test_a_site_that_cannot_be_proved_does_not_compile(model, calibration):
+    wide = {
+        "*.attn.scores": Spec(16),
+        "*.mlp.fc1": Spec(32),
+        "*.weight": Spec(8, axis=0),
+        "*": Spec(16),
+    }
+    quantized = refvit.quantize(model, calibration, Recipe("wide", wide))
+    with pytest.raises(OverflowError, match=r"blocks\.0\.mlp\.act: .* does not fit int32; give"):
+        refvit.compile(quantized)
+    with pytest.raises(ValueError, match="no kernel profile 'ibert'"):
+        refvit.compile(quantized, kernels="ibert")
+
+
+def test_an_artefact_replays_bit_for_bit_and_is_guarded(engine, pixels, tmp_path):
+    engine.save(tmp_path / "e.safetensors")
+    again = refvit.load(tmp_path / "e.safetensors")
+    assert np.array_equal(again(pixels), engine(pixels))
+    assert (again.digest, again.scale, again.labels) == (engine.digest, engine.scale, engine.labels)
+    assert [p.name for p in tmp_path.iterdir()] == ["e.safetensors"], "nothing half-written stays"
+    raw = bytearray((tmp_path / "e.safetensors").read_bytes())
+    raw[-5] ^= 1
+    (tmp_path / "t.safetensors").write_bytes(raw)
+    with pytest.raises(ValueError, match="was changed"):
+        refvit.load(tmp_path / "t.safetensors")
+    (tmp_path / "c.safetensors").write_bytes(raw[:-100])
+    with pytest.raises(ValueError, match="not a whole safetensors file"):
+        refvit.load(tmp_path / "c.safetensors")
