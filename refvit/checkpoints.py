@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from refvit.images import Preprocess
+from refvit.images import FILTERS, Preprocess
 from refvit.model import Model, check_params
 from refvit.models import ViTConfig
 
@@ -43,7 +43,7 @@ def write_tensors(
     """Write a safetensors file: to a temporary name, then renamed, so it is whole or not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    arrays = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    arrays = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
     try:
         temporary.write_bytes(save(arrays, metadata))
         temporary.replace(path)
@@ -182,7 +182,25 @@ def _from_hf(path: Path, about: dict[str, Any], tensors: Arrays) -> Model:
     named = {_rename(name): tensor for name, tensor in tensors.items()}
     params = check_params(_flatten_patches(named), config, str(path))
     names = tuple(labels.get(k, f"class {k}") for k in range(config.classes))
-    return Model(config, params, Preprocess(config.image), names, str(path))
+    return Model(config, params, _hf_preprocess(path, config.image), names, str(path))
+
+
+def _hf_preprocess(path: Path, image: tuple[int, int]) -> Preprocess:
+    """Read preprocessor_config.json; without one, ViT's defaults: squashed, bilinear, 0.5."""
+    if not (path / "preprocessor_config.json").is_file():
+        return Preprocess(image)
+    about = _json(path / "preprocessor_config.json")
+    if about.get("do_center_crop"):
+        raise ValueError(
+            f"{path}: preprocessor_config.json asks for a centre crop, which is not supported"
+        )
+    names = {code: name for name, code in FILTERS.items()}
+    return Preprocess(
+        image,
+        tuple(about.get("image_mean", (0.5, 0.5, 0.5))),
+        tuple(about.get("image_std", (0.5, 0.5, 0.5))),
+        names[about.get("resample", 2)],
+    )
 
 
 def _rename(name: str) -> str:

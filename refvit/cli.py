@@ -97,7 +97,7 @@ def _model_option(parser: argparse.ArgumentParser) -> None:
 def _demo_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
     parser.add_argument(
-        "--images", type=_positive, default=500, metavar="N", help="fresh images (500)"
+        "--images", type=_positive, default=1000, metavar="N", help="fresh images (1000)"
     )
     parser.add_argument("--seed", type=_natural, default=0, help="seed of the images (0)")
 

@@ -34,7 +34,7 @@ class TrainRecipe:
     """Everything a run depends on; `images` is how many fresh images are seen in all."""
 
     model: str = "nano_vit"
-    images: int = 640_000
+    images: int = 700_000
     batch: int = 128
     rate: float = 2e-3
     warmup: int = 300

@@ -11,6 +11,8 @@ settings.register_profile("default", max_examples=50, deadline=None, derandomize
 settings.register_profile("thorough", max_examples=2000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
+collect_ignore_glob = ["golden/*", "benchmarks/*"]  # scripts, not tests
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 

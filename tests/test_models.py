@@ -1,6 +1,7 @@
 """Models: sizes of the papers, shapes, peers' logits, taps."""
 
 import math
+from pathlib import Path
 
 import einops
 import numpy as np
@@ -22,6 +23,7 @@ SIZES = {  # published parameter counts (timm) and MACs at 224 (every matmul cou
     "deit_small": (22_050_664, 4.5989e9),
     "deit_base": (86_567_656, 17.5638e9),
 }
+GOLDEN = Path(__file__).parent / "golden"
 TINY = ViTConfig(12, 2, 3, 20, image=(8, 12), patch=(4, 2), classes=5)
 
 
@@ -81,6 +83,28 @@ def test_logits_equal_the_peers(shared, fixture, dtype, bound):
     logits = load_model(folder)(pixels)
     assert logits.dtype == dtype
     assert np.abs(logits - np.load(folder / "logits_f64.npy")).max() <= bound
+
+
+@pytest.mark.parametrize("folder", ["hf_vit", "timm_vit"])
+@pytest.mark.parametrize(("dtype", "bound"), [(np.float32, 1e-5), (np.float64, 1e-10)])
+def test_logits_equal_small_peers(folder, dtype, bound):
+    """Made by `tests/golden/make_peers.py`; the Hugging Face one has an eps of 1e-3."""
+    model = refvit.load(GOLDEN / folder)
+    peer = np.load(GOLDEN / folder / "peer.npz")
+    logits = model(peer["pixels"].astype(dtype))
+    assert logits.dtype == dtype
+    assert np.abs(logits - peer["logits"]).max() <= bound
+
+
+def test_old_and_new_names_of_hugging_face_are_one(shared, tmp_path):
+    folder = shared / "fixtures" / "hf_vit_tiny"
+    (tmp_path / "config.json").write_bytes((folder / "config.json").read_bytes())
+    (tmp_path / "model.safetensors").write_bytes(
+        (folder / "model.v5names.safetensors").read_bytes()
+    )
+    old, new = load_model(folder), load_model(tmp_path)
+    assert all(np.array_equal(a, new.params[name]) for name, a in old.params.items())
+    assert old.labels[3] == "c3"
 
 
 def test_eps_comes_from_the_configuration():

@@ -15,7 +15,7 @@ import refvit
 from refvit import plot
 
 model = refvit.load("nano_vit")
-model.config
+print(model.config)
 
 # %% [markdown]
 # ## 1. The image
@@ -50,7 +50,8 @@ print("float says:", model.labels[logits[0].argmax()], "- it is:", names[3])
 # %% [markdown]
 # ## 2. Codes instead of numbers
 #
-# Quantization puts every value on a grid: `real = scale * code`. The scale comes from *calibration*:
+# Quantization puts every value on a grid: `real = scale * code`. The scale comes from
+# *calibration*:
 # the largest magnitude seen on a few images becomes the largest code.
 
 # %%

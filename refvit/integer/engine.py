@@ -84,7 +84,7 @@ class IntegerModel:
         state = hashlib.sha256(f"{SPECIFICATION} {asdict(self.config)}".encode())
         for name, tensor in sorted(self.constants.items()):
             state.update(f"{name} {tensor.dtype.newbyteorder('<').str} {tensor.shape}".encode())
-            state.update(np.ascontiguousarray(tensor, tensor.dtype.newbyteorder("<")).tobytes())
+            state.update(tensor.astype(tensor.dtype.newbyteorder("<")).tobytes())
         return state.hexdigest()
 
     def save(self, path: str | Path) -> None:

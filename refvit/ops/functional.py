@@ -120,17 +120,17 @@ def erf(x: FloatArray) -> FloatArray:
 def _erf32(x: FloatArray, s: FloatArray, q: FloatArray) -> FloatArray:
     """The float32 fit; `s` and `q` are scratch of the shape of `x`, and a new array is returned."""
     z = np.clip(x, np.float32(-ERF_END), np.float32(ERF_END))
-    with np.errstate(under="ignore"):  # the square of a tiny z is rightly zero
+    with np.errstate(under="ignore"):  # powers of a tiny z are rightly zero
         np.multiply(z, z, out=s)
-    p = np.full_like(s, np.float32(ERF_P[-1]))
-    q.fill(np.float32(ERF_Q[-1]))
-    for a, b in zip(ERF_P[-2::-1], ERF_Q[-2::-1], strict=True):
-        p *= s
-        p += np.float32(a)
-        q *= s
-        q += np.float32(b)
-    p *= z
-    p /= q
+        p = np.full_like(s, np.float32(ERF_P[-1]))
+        q.fill(np.float32(ERF_Q[-1]))
+        for a, b in zip(ERF_P[-2::-1], ERF_Q[-2::-1], strict=True):
+            p *= s
+            p += np.float32(a)
+            q *= s
+            q += np.float32(b)
+        p *= z
+        p /= q
     return p
 
 
