@@ -43,6 +43,10 @@ def build(source: Path) -> nbformat.NotebookNode:
     }
     NotebookClient(notebook, timeout=300, kernel_name="python3", record_timing=False).execute()
     notebook.metadata.pop("language_info", None)
+    for cell in notebook.cells:  # what a progress line left behind is of no interest
+        kept = [out for out in cell.get("outputs", []) if out.get("name") != "stderr"]
+        if cell.cell_type == "code":
+            cell["outputs"] = kept
     return notebook
 
 

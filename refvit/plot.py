@@ -6,12 +6,13 @@ here, when a picture is asked for. Colours are those of Okabe and Ito, safe for 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from refvit.accel import Report
+from refvit.accel import Row
 from refvit.quant import QParams, fake_quantize
 
 BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#999999"
@@ -69,15 +70,18 @@ def histogram(values: NDArray[Any], grid: QParams, ax: Any = None) -> Any:
     return ax
 
 
-def layers(report: Report, what: str = "us", ax: Any = None) -> Any:
-    """Draw a bar for every layer of a report: its time (`us`) or its energy (`uj_high`)."""
+def layers(rows: Sequence[Row], what: str = "us", ax: Any = None) -> Any:
+    """Draw a bar for each row of a report: its time (`us`), or its energy (`uj`) as the low
+    estimate with the way to the high one in a lighter tone."""
     ax = axes(ax)
-    rows = [row for row in report.rows if getattr(row, what) > 0]
-    values = [getattr(row, what) for row in rows]
-    ax.barh(range(len(rows)), values, color=[COLOURS[row.bound] for row in rows])
-    ax.set(yticks=range(len(rows)), ylim=(len(rows) - 0.5, -0.5))
-    ax.set_yticklabels([row.name for row in rows], fontsize=7)
-    ax.set_xlabel({"us": "microseconds", "uj_high": "microjoules, high estimate"}.get(what, what))
+    places, colours = range(len(rows)), [COLOURS[row.bound] for row in rows]
+    if what == "uj":
+        ax.barh(places, [row.uj_high for row in rows], color=colours, alpha=0.4)
+    key = "uj_low" if what == "uj" else what
+    ax.barh(places, [getattr(row, key) for row in rows], color=colours)
+    ax.set(yticks=places, ylim=(len(rows) - 0.5, -0.5))
+    ax.set_yticklabels([row.name for row in rows], fontsize=9)
+    ax.set_xlabel({"us": "microseconds", "uj": "microjoules, low to high estimate"}.get(what, what))
     handles = [ax.barh(-9, 0, color=colour, label=kind) for kind, colour in COLOURS.items()]
-    ax.legend(handles=handles, title="bound by", frameon=False, loc="lower right")
+    ax.legend(handles=handles, title="bound by", frameon=False, loc="upper right")
     return ax

@@ -13,8 +13,8 @@ T = TypeVar("T")
 class Progress:
     """A status line on stderr: `label  done/total  rate  time left  note`.
 
-    It draws at most five times a second, and nothing at all where stderr is neither a terminal
-    nor a notebook's, so that logs stay clean.
+    It is first drawn after a second and then at most five times a second; where stderr is neither
+    a terminal nor a notebook's it is not drawn at all, so that logs stay clean.
     """
 
     def __init__(self, label: str, total: int, unit: str = "images", done: int = 0) -> None:
@@ -29,7 +29,7 @@ class Progress:
         """Say that `count` more units are done; `note` is shown behind the figures."""
         self.done += count
         now = time.monotonic()
-        if self.live and (now - self.drawn > 0.2 or self.done >= self.total):
+        if self.live and now - self.began > 1 and now - self.drawn > 0.2:
             self.drawn = now
             self._draw(self.line(now - self.began) + (f"  {note}" if note else ""))
 

@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 
 NOT_MODELLED = (
+    "residency between layers",
     "leakage",
     "clock tree",
     "interconnect between units",

@@ -1,0 +1,29 @@
+"""What the README shows is what happens."""
+
+import contextlib
+import io
+import re
+from pathlib import Path
+
+import pytest
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+NUMBER = re.compile(r"\d[\d,]*\.?\d*")
+
+
+def test_the_ten_lines_run_and_print_what_is_shown():
+    code, shown = re.search(r"```python\n(.*?)```\n\n```text\n(.*?)```", README, re.S).groups()
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        exec(code, {})
+    assert NUMBER.sub("#", out.getvalue()) == NUMBER.sub("#", shown)
+    for got, wanted in zip(NUMBER.findall(out.getvalue()), NUMBER.findall(shown), strict=True):
+        assert float(got.replace(",", "")) == pytest.approx(
+            float(wanted.replace(",", "")), rel=0.01
+        )
+
+
+def test_every_file_named_exists():
+    root = Path(__file__).parents[1]
+    for name in re.findall(r"`(refvit/[\w/]+\.py|notebooks/[\w.]+)`", README):
+        assert (root / name).exists(), name
