@@ -120,11 +120,10 @@ def direct(kernel: Callable[[IntArray], IntArray], codes: IntArray) -> IntArray:
 
 def tabulated(kernel: Callable[[IntArray], IntArray], codes: IntArray) -> IntArray:
     """Run a unary kernel once on each of the 256 codes of an 8-bit type, then look up."""
-    info = np.iinfo(codes.dtype)
-    if info.bits > 8:
+    if codes.itemsize > 1:
         return kernel(codes)
-    table = kernel(np.arange(info.min, info.max + 1).astype(codes.dtype))
-    return np.take(table, codes.astype(np.intp) - info.min)
+    unsigned = np.arange(256, dtype=np.uint8)  # bytes index the table whatever their sign
+    return np.take(kernel(unsigned.view(codes.dtype)), codes.view(np.uint8))
 
 
 PLAIN = Arithmetic(plain_matmul, requantize, direct)

@@ -85,23 +85,16 @@ class IntegerOps:
 
     def gelu(self, x: QTensor, *, site: str) -> QTensor:
         c = self.constants[site]
-
-        def kernel(codes: IntArray) -> IntArray:
-            return gelu.gelu(codes, c, self.arithmetic.requantize, *self._clamp(c))
-
-        return self._result(site, self.arithmetic.elementwise(kernel, x.codes))
+        return self._result(site, gelu.gelu(x.codes, c, self.arithmetic, *self._clamp(c)))
 
     def softmax(self, x: QTensor, *, site: str) -> QTensor:
         c = self.constants[site]
-        return self._result(
-            site, softmax.softmax(x.codes, c, self.arithmetic.requantize, *self._clamp(c))
-        )
+        return self._result(site, softmax.softmax(x.codes, c, self.arithmetic, *self._clamp(c)))
 
     def layer_norm(self, x: QTensor, p: Params, *, eps: float) -> QTensor:
-        c = self._clamp(p)
-        return self._result(
-            p.path, layer_norm.layer_norm(x.codes, p, self.arithmetic.requantize, *c)
-        )
+        """`eps` was folded into the constants when the model was compiled."""
+        codes = layer_norm.layer_norm(x.codes, p, self.arithmetic, *self._clamp(p))
+        return self._result(p.path, codes)
 
     def rearrange(self, x: QTensor, pattern: str, /, **sizes: int) -> QTensor:
         return QTensor(einops.rearrange(x.codes, pattern, **sizes), x.scale)

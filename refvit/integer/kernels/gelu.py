@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refvit.integer.arithmetic import PRODUCT_EXACT, Requantize
+from refvit.integer.arithmetic import PRODUCT_EXACT, Arithmetic
 from refvit.integer.bounds import Proof, prove
 from refvit.integer.fixedpoint import dyadic, shift_round
 
@@ -49,12 +49,16 @@ def plan(
     return dict(zip(names, (*grid, *out, np.array(keep, np.int32)), strict=True)), proofs
 
 
-def gelu(x: IntArray, c: Any, requantize: Requantize, lo: int, hi: int) -> IntArray:
+def gelu(x: IntArray, c: Any, arithmetic: Arithmetic, lo: int, hi: int) -> IntArray:
     """Return codes of GELU at the site's output scale, clipped to [lo, hi]; elementwise.
 
     `x` are codes of 8 or 16 bits, `c` the constants of `plan`.
     """
-    x = x.astype(np.int32)
-    u = requantize(np.abs(x), c.grid_multiplier, c.grid_shift, 0, END).astype(np.int32) - END
-    gate = ONE + np.sign(x) * (ONE - u * u)
-    return requantize(x * shift_round(gate, c.keep), c.multiplier, c.shift, lo, hi)
+
+    def formula(codes: IntArray) -> IntArray:
+        q, requantize = codes.astype(np.int32), arithmetic.requantize
+        u = requantize(np.abs(q), c.grid_multiplier, c.grid_shift, 0, END).astype(np.int32) - END
+        gate = ONE + np.sign(q) * (ONE - u * u)
+        return requantize(q * shift_round(gate, c.keep), c.multiplier, c.shift, lo, hi)
+
+    return arithmetic.elementwise(formula, x)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refvit.integer.arithmetic import Requantize
+from refvit.integer.arithmetic import Arithmetic
 from refvit.integer.bounds import Proof, prove
 from refvit.integer.fixedpoint import bit_length, dyadic, i_sqrt, shift_round
 
@@ -93,10 +93,10 @@ def normalise(x: IntArray, c: Any) -> IntArray:
     return shift_round(shift_round(y, fine) * reciprocal, np.minimum(shift, 30))
 
 
-def layer_norm(x: IntArray, c: Any, requantize: Requantize, lo: int, hi: int) -> IntArray:
+def layer_norm(x: IntArray, c: Any, arithmetic: Arithmetic, lo: int, hi: int) -> IntArray:
     """Return codes of LayerNorm over the last axis at the site's output scale, clipped to [lo, hi].
 
     `x` are codes of 8 or 16 bits, `c` the constants of `plan`.
     """
-    scaled = requantize(normalise(x, c), c.multiplier, c.shift, *INT32)
+    scaled = arithmetic.requantize(normalise(x, c), c.multiplier, c.shift, *INT32)
     return np.clip(shift_round(scaled + c.offset, GUARD), lo, hi)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refvit.integer.arithmetic import Requantize
+from refvit.integer.arithmetic import Arithmetic, Requantize
 from refvit.integer.bounds import Proof, prove
 from refvit.integer.fixedpoint import bit_length, dyadic, shift_round
 
@@ -63,12 +63,11 @@ def plan(
     return dict(zip(names, (*grid, *out), strict=True)), proofs
 
 
-def octaves(x: IntArray, c: Any, requantize: Requantize) -> IntArray:
-    """Return how far below its row's maximum each score is, in octaves on the 2**-13 grid."""
-    x = x.astype(np.int32)
-    below = x.max(-1, keepdims=True) - x
+def octaves(below: IntArray, c: Any, requantize: Requantize) -> IntArray:
+    """Return distances below a row's maximum, in codes, as octaves on the 2**-13 grid: int32."""
     end = (OCTAVES << GRID) - 1
-    return requantize(below, c.grid_multiplier, c.grid_shift, 0, end).astype(np.int32)
+    steps = requantize(below.astype(np.int32), c.grid_multiplier, c.grid_shift, 0, end)
+    return steps.astype(np.int32)
 
 
 def exp2(t: IntArray) -> IntArray:
@@ -81,13 +80,18 @@ def exp2(t: IntArray) -> IntArray:
     return shift_round(f * (f - B) + C, (t >> GRID) + EXP_SHIFT)
 
 
-def softmax(x: IntArray, c: Any, requantize: Requantize, lo: int, hi: int) -> IntArray:
+def softmax(x: IntArray, c: Any, arithmetic: Arithmetic, lo: int, hi: int) -> IntArray:
     """Return codes of softmax over the last axis at the site's output scale, clipped to [lo, hi].
 
-    `x` are score codes of 8 or 16 bits, `c` the constants of `plan`.
+    `x` are score codes of 8 or 16 bits, `c` the constants of `plan`. The exponential sees a score
+    only as its distance below the row's maximum, one byte for 8-bit scores: a table of 256.
     """
-    e = exp2(octaves(x, c, requantize))
+    wide = x.astype(np.int32)
+    below = wide.max(-1, keepdims=True) - wide
+    below = below.astype(np.uint8 if x.itemsize == 1 else np.int32)
+    e = arithmetic.elementwise(lambda n: exp2(octaves(n, c, arithmetic.requantize)), below)
     total = e.sum(-1, keepdims=True, dtype=np.int32)
     spare = bit_length(total) - EXP_BITS
     reciprocal = (np.int32(1) << RECIPROCAL) // shift_round(total, spare)
-    return requantize(shift_round(e * reciprocal, spare), c.multiplier, c.shift, lo, hi)
+    scaled = shift_round(e * reciprocal, spare)
+    return arithmetic.requantize(scaled, c.multiplier, c.shift, lo, hi)
