@@ -1,9 +1,8 @@
-"""Tensor files: safe reading, atomic writing, and the names of Hugging Face, timm and refvit."""
+"""Models on disk: refvit's own files, and the names and settings of Hugging Face and timm."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -12,43 +11,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
+from refvit.files import Arrays, read_tensors, write_tensors
 from refvit.images import FILTERS, Preprocess
 from refvit.model import Model, check_params
 from refvit.models import ViTConfig
-
-Arrays = dict[str, NDArray[Any]]
-
-
-def read_tensors(path: Path, only: Sequence[str] | None = None) -> tuple[Arrays, dict[str, str]]:
-    """Return the tensors of a safetensors file (or `only` some) and its metadata.
-
-    Raises FileNotFoundError, or ValueError if the file is not a whole safetensors file.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"no file {str(path)!r}")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            names = file.keys() if only is None else only
-            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
-    except (SafetensorError, TypeError, AttributeError) as error:
-        raise ValueError(f"{str(path)!r} is not a whole safetensors file: {error}") from None
-
-
-def write_tensors(
-    path: Path, tensors: Mapping[str, NDArray[Any]], metadata: dict[str, str]
-) -> None:
-    """Write a safetensors file: to a temporary name, then renamed, so it is whole or not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    arrays = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
-    try:
-        temporary.write_bytes(save(arrays, metadata))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def shipped() -> list[str]:
@@ -106,10 +73,26 @@ def _load_file(path: Path) -> Model:
         raise ValueError(
             f"{str(path)!r} carries no configuration of refvit; name its directory with config.json"
         )
-    config = ViTConfig(**tuples(json.loads(meta["config"])))
-    preprocess = Preprocess(**tuples(json.loads(meta["preprocess"])))
+    about = parse_metadata(path, meta, ("config", "preprocess", "labels"))
+    config, preprocess = config_from(path, about)
     params = check_params(tensors, config, str(path))
-    return Model(config, params, preprocess, tuple(json.loads(meta["labels"])), str(path))
+    return Model(config, params, preprocess, tuple(about["labels"]), str(path))
+
+
+def parse_metadata(path: Path, meta: Mapping[str, str], keys: Sequence[str]) -> dict[str, Any]:
+    """Return the JSON values of a file's metadata; ValueError if a key is missing or damaged."""
+    try:
+        return {key: json.loads(meta[key]) for key in keys}
+    except (KeyError, json.JSONDecodeError) as error:
+        raise ValueError(f"{str(path)!r}: its metadata is damaged: {error!r}") from None
+
+
+def config_from(path: Path, about: Mapping[str, Any]) -> tuple[ViTConfig, Preprocess]:
+    """Return the configuration and the preprocessing that a file's metadata describe."""
+    try:
+        return ViTConfig(**tuples(about["config"])), Preprocess(**tuples(about["preprocess"]))
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f"{str(path)!r}: its configuration is damaged: {error}") from None
 
 
 def tuples(fields: dict[str, Any]) -> dict[str, Any]:

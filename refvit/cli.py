@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import refvit
 from refvit import demo, inspect_model
 from refvit.accel import MACHINES
+from refvit.files import write_text
 from refvit.train_command import add_train, run_train
 
 Command = Callable[[argparse.Namespace], tuple[str, Any]]
@@ -84,7 +85,10 @@ def _add(
 ) -> None:
     parser = commands.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
     options(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+    # SUPPRESS: without the flag here, the one before the command holds.
+    parser.add_argument(
+        "--json", action="store_true", default=argparse.SUPPRESS, help="print JSON instead of text"
+    )
     parser.set_defaults(run=run)
 
 
@@ -132,7 +136,7 @@ def _simulate(args: argparse.Namespace) -> tuple[str, Any]:
     report = refvit.simulate(config, machine=args.machine, bits=args.bits, batch=args.batch)
     for path, make in ((args.html, report.to_html), (args.trace, report.to_trace)):
         if path is not None:
-            inspect_model.write_text(path, make())
+            write_text(path, make())
     return report.table(groups=not args.layers), json.loads(report.to_json())
 
 
@@ -140,15 +144,15 @@ def _info(args: argparse.Namespace) -> tuple[str, Any]:
     return inspect_model.info(args.model, inspect_model.config_of(args.model))
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"a number of at least 1, got {text}")
+def _at_least(least: int) -> Callable[[str], int]:
+    """Return an argparse type: a whole number of at least `least`."""
+
+    def number(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"a whole number of at least {least}, got {text!r}")
+        return int(text)
+
     return number
 
 
-def _natural(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"a number of at least 0, got {text}")
-    return number
+_positive, _natural = _at_least(1), _at_least(0)

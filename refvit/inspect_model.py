@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 from typing import Any
 
@@ -82,18 +81,6 @@ def info(name: str, config: Config) -> tuple[str, Any]:
         )
     lines.append(f"{'total':<58}{totals['params']:>12,}{totals['macs']:>16,}")
     return "\n".join(lines), {"model": name, "layers": rows, "totals": totals}
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all; FileNotFoundError if its directory is missing."""
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"no directory {str(path.parent)!r} to write {path.name!r} to")
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def percent(share: float) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 
 from refvit import data
 from refvit.checkpoints import save_model
+from refvit.files import write_text
 from refvit.images import Preprocess
 from refvit.model import Model, batched
 from refvit.models import variant
@@ -24,6 +25,7 @@ HELP = {
     "model": "variant to train",
     "images": "fresh images seen in all",
     "batch": "images a step",
+    "shards": "threads that share a batch",
     "rate": "peak learning rate",
     "warmup": "steps of linear warm-up",
     "decay": "weight decay of matrices",
@@ -63,7 +65,7 @@ def run_train(args: argparse.Namespace) -> tuple[str, Any]:
     card = make_card(recipe, evaluate(model, recipe.difficulty))
     save_model(out, model, card)
     card["sha256"] = hashlib.sha256(out.read_bytes()).hexdigest()
-    out.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    write_text(out.with_suffix(".json"), json.dumps(card, indent=2) + "\n")
     return f"{out}: {card['test_top1']:.2%} of {EVALUATION:,} fresh test images", card
 
 

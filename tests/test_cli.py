@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 import refvit
-from refvit.checkpoints import save_model, write_tensors
+from refvit.checkpoints import save_model
 from refvit.cli import main
+from refvit.files import write_tensors
 from refvit.params import Params
 
 
@@ -72,6 +73,7 @@ def test_info_and_simulate_need_no_weights(capsys, tmp_path):
     code, out, _ = run(capsys, "info", "vit_base")
     assert code == 0
     assert "86,567,656" in out
+    assert run(capsys, "--json", "info", "nano_vit")[1].startswith("{")
     code, out, _ = run(capsys, "info", "nano_vit", "--json")
     assert json.loads(out)["totals"] == {"params": 119_194, "macs": 8_958_816}
     page, trace = tmp_path / "r.html", tmp_path / "r.json"
@@ -153,6 +155,9 @@ def test_every_mistake_is_one_line_and_exit_code_2(capsys, tmp_path, image):
         (["simulate", "nano_vit", "--bits", "7"], "7"),
         (["simulate", "nano_vit", "--html", "nowhere/x.html"], "no directory 'nowhere'"),
         (["--images", "0"], "at least 1"),
+        (["--images", "many"], "a whole number of at least 1, got 'many'"),
+        (["train", "--out", "x", "--difficulty", "3"], "difficulty and smoothing lie in [0, 1]"),
+        (["train", "--out", "x", "--rate", "nan"], "rate and clip are above 0"),
         (["train", "--out", "x", "--model", "vit_nano"], "no variant 'vit_nano'"),
     ],
 )

@@ -233,6 +233,9 @@ def test_an_artefact_replays_bit_for_bit_and_is_guarded(engine, pixels, tmp_path
     (tmp_path / "t.safetensors").write_bytes(raw)
     with pytest.raises(ValueError, match="was changed"):
         refvit.load(tmp_path / "t.safetensors")
+    (tmp_path / "m.safetensors").write_bytes(bytes(raw).replace(b'"labels"', b'"lebals"'))
+    with pytest.raises(ValueError, match="metadata is damaged"):
+        refvit.load(tmp_path / "m.safetensors")
     (tmp_path / "c.safetensors").write_bytes(raw[:-100])
     with pytest.raises(ValueError, match="not a whole safetensors file"):
         refvit.load(tmp_path / "c.safetensors")

@@ -1,11 +1,15 @@
 """Training: schedule, optimiser, and a run that may be stopped anywhere."""
 
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
+from refvit import data
 from refvit import train as training
+from refvit.images import Preprocess
+from refvit.models import random_params, variant
 from refvit.optim import AdamW, clip_by_global_norm, warmup_cosine
 from refvit.train import TrainRecipe, train
 
@@ -62,11 +66,21 @@ def test_a_run_stopped_and_resumed_ends_at_the_same_weights(tmp_path, monkeypatc
     assert all(np.array_equal(whole[name], resumed[name]) for name in whole)
 
 
-def test_learning_lowers_the_loss():
-    from refvit import data
-    from refvit.images import Preprocess
-    from refvit.models import random_params, variant
+def test_shards_give_the_gradient_of_the_batch():
+    config = variant("nano_vit")
+    tensors = {k: v.astype(np.float64) for k, v in random_params(config, 0).items()}
+    rng = np.random.default_rng(0)
+    pixels, labels = rng.standard_normal((8, 3, 32, 32)), rng.integers(0, 10, 8)
+    whole, loss, _ = training.gradients(config, tensors, pixels, labels, 0.1)
+    with ThreadPoolExecutor(4) as pool:
+        recipe = TrainRecipe(images=8, batch=8, shards=4)
+        parts = training.sharded_gradients(recipe, config, tensors, pixels, labels, pool)
+    assert parts[1] == pytest.approx(loss)
+    for name, g in whole.items():
+        np.testing.assert_allclose(parts[0][name], g, atol=1e-12)
 
+
+def test_learning_lowers_the_loss():
     config = variant("nano_vit")
     tensors = dict(random_params(config, 0).items())
     images, labels = data.shapes10("train", 16)

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from refvit.checkpoints import read_tensors, tuples, write_tensors
-from refvit.images import Preprocess
+from refvit.checkpoints import config_from, parse_metadata
+from refvit.files import read_tensors, write_tensors
 from refvit.integer.bounds import Proof
-from refvit.models import ViTConfig
 from refvit.params import Params
 
 if TYPE_CHECKING:
     from refvit.integer.engine import IntegerModel
 
 FORMAT = "refvit-integer"
+KEYS = ("specification", "config", "scales", "proofs", "preprocess", "labels", "recipe", "digest")
 
 
 def save_engine(path: Path, engine: IntegerModel, specification: int) -> None:
@@ -46,19 +46,20 @@ def read_engine(path: Path, specification: int) -> dict[str, Any]:
     tensors, meta = read_tensors(path)
     if meta.get("format") != FORMAT:
         raise ValueError(f"{str(path)!r} is not an integer artefact of refvit")
-    about = {key: json.loads(value) for key, value in meta.items() if key != "format"}
+    about = parse_metadata(path, meta, KEYS)
     if about["specification"] != specification:
         found = f"{str(path)!r} follows specification {about['specification']}"
         raise ValueError(f"{found}, this refvit knows {specification}; compile the model again")
     floats = [name for name, t in tensors.items() if not np.issubdtype(t.dtype, np.integer)]
     if floats:
         raise ValueError(f"{str(path)!r}: {floats[0]} does not hold integers")
+    config, preprocess = config_from(path, about)
     return {
-        "config": ViTConfig(**tuples(about["config"])),
+        "config": config,
         "constants": Params(tensors),
         "scales": about["scales"],
         "proofs": tuple(Proof(**proof) for proof in about["proofs"]),
-        "preprocess": Preprocess(**tuples(about["preprocess"])),
+        "preprocess": preprocess,
         "labels": tuple(about["labels"]),
         "recipe": about["recipe"],
         "digest": about["digest"],

@@ -80,8 +80,10 @@ class IntegerModel:
 
     @cached_property
     def digest(self) -> str:
-        """The sha256 of the configuration and of every integer constant, as hexadecimal."""
-        state = hashlib.sha256(f"{SPECIFICATION} {asdict(self.config)}".encode())
+        """The sha256 of everything that decides the codes, as hexadecimal: the specification, the
+        configuration, the scale by which pixels are coded, and every integer constant."""
+        head = f"{SPECIFICATION} {asdict(self.config)} {self.scales['input']!r}"
+        state = hashlib.sha256(head.encode())
         for name, tensor in sorted(self.constants.items()):
             state.update(f"{name} {tensor.dtype.newbyteorder('<').str} {tensor.shape}".encode())
             state.update(tensor.astype(tensor.dtype.newbyteorder("<")).tobytes())

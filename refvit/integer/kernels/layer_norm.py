@@ -59,7 +59,10 @@ def plan(
     squares = width * 4 ** square_bits(width) + (1 << 28)
     spread = width * (hi - lo)
     product = 4**ROOT_BITS  # 15 bits of y times 2**29 // root, where root >= 2**14
-    end = math.ceil(np.abs(gain).max() * 1.01 + np.abs(offset).max()) + (1 << GUARD)
+    # The row's largest is among the squares with at least square_bits - 1 bits, so its share of
+    # their root is at most 1 + 2**-square_bits, and the roundings after that are far smaller.
+    slack = 1 + 2.0 ** (1 - square_bits(width))
+    end = math.ceil(np.abs(gain).max() * slack + np.abs(offset).max()) + (1 << GUARD)
     proofs = [
         prove(site, "centred value", -spread, spread, "give the input fewer bits"),
         prove(site, "sum of squares + eps", 0, squares, "lower ROOT_BITS"),

@@ -1,0 +1,63 @@
+"""Files: tensors read safely, and everything written whole or not at all.
+
+A file is written under a temporary name beside its own and then renamed, which is atomic on one
+file system: a reader never sees half of it, and a writer that dies leaves the old one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def read_tensors(path: Path, only: Sequence[str] | None = None) -> tuple[Arrays, dict[str, str]]:
+    """Return the tensors of a safetensors file (or `only` some) and its metadata.
+
+    Raises FileNotFoundError, or ValueError if the file is not a whole safetensors file.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {str(path)!r}")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            names = file.keys() if only is None else only
+            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(f"{str(path)!r} is not a whole safetensors file: {error}") from None
+    except (TypeError, AttributeError) as error:
+        found = f"{str(path)!r} holds a dtype that NumPy lacks ({error})"
+        raise ValueError(f"{found}; save it as float32 or float16") from None
+
+
+def write_tensors(
+    path: Path, tensors: Mapping[str, NDArray[Any]], metadata: dict[str, str]
+) -> None:
+    """Write a safetensors file: to a temporary name, then renamed, so it is whole or not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    arrays = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
+    write_bytes(path, save(arrays, metadata))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in UTF-8; FileNotFoundError if its directory is missing."""
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"no directory {str(path.parent)!r} to write {path.name!r} to")
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file: to a temporary name, then renamed, so that it is whole or not there."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
