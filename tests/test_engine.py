@@ -14,7 +14,7 @@ import refvit
 from refvit.integer import FAST, PLAIN, IntegerOps
 from refvit.integer.bounds import dot_range
 from refvit.lockstep import LockstepOps, activation_grids, reference_params
-from refvit.models import forward, workload_records
+from refvit.models import ViTConfig, forward, random_params, workload_records
 from refvit.quant import Recipe, Spec
 
 # A compiled nano_vit (tests/golden/make_engine.py), and its logits of the first 12 test images.
@@ -65,6 +65,30 @@ def test_lockstep_exact_for_linear_and_one_code_for_the_rest(model, calibration,
     for row in rows:
         exact = row.op in ("linear", "matmul", "concat")
         assert row.worst <= (0 if exact else 1), row
+
+
+ODD = ViTConfig(12, 2, 3, 20, image=(8, 12), patch=(4, 2), channels=1, classes=3, eps=1e-3,
+                qkv_bias=False)  # fmt: skip
+
+
+def test_lockstep_without_bias_on_a_grey_oblong_image():
+    params = random_params(ODD, 4)
+    model = refvit.Model(ODD, params, None, ("a", "b", "c"))
+    pixels = np.random.default_rng(0).standard_normal((6, 1, 8, 12)).astype(np.float32)
+    quantized = refvit.quantize(model, pixels)
+    engine = refvit.compile(quantized)
+    for row in refvit.lockstep(quantized, engine, pixels):
+        assert row.worst <= (0 if row.op in ("linear", "matmul", "concat") else 1), row
+    assert np.array_equal(engine(pixels), engine(pixels, PLAIN))
+
+
+@pytest.mark.parametrize("folder", ["hf_vit", "timm_vit"])
+def test_lockstep_on_the_peers_checkpoints(folder):
+    model = refvit.load(GOLDEN.parent / folder)
+    pixels = np.load(GOLDEN.parent / folder / "peer.npz")["pixels"]
+    quantized = refvit.quantize(model, pixels)
+    for row in refvit.lockstep(quantized, refvit.compile(quantized), pixels):
+        assert row.worst <= (0 if row.op in ("linear", "matmul", "concat") else 1), row
 
 
 def test_lockstep_notices_a_wrong_integer(engine, quantized, pixels):

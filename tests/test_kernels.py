@@ -1,12 +1,14 @@
 """Integer kernels against exact functions: every 8-bit code, a grid of scales, 16-bit rows."""
 
 import math
+import re
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import refvit
 from refvit.integer.arithmetic import FAST, PLAIN
 from refvit.integer.bounds import Proof, prove, widest
 from refvit.integer.kernels import gelu, layer_norm, softmax
@@ -202,3 +204,12 @@ def test_every_proved_range_of_a_kernel_is_nearly_reached():
     assert 767 * 65535 >= 0.9 * proofs["centred value"].hi
     n = layer_norm.normalise(x, constants(plan))
     assert abs(int(n.max()) - 2**27 * math.sqrt(767 / 768)) < 2**27 * 2e-3
+
+
+def test_the_specification_names_the_constants_of_the_code():
+    text = refvit.integer.__doc__
+    for value in (softmax.B, softmax.C, gelu.END, gelu.ONE):
+        assert re.search(rf"\b{value}\b", text), value
+    for name, value in (("2**27", softmax.RECIPROCAL), ("2**29", 2 * layer_norm.ROOT_BITS - 1)):
+        assert name == f"2**{value}"
+        assert f"({name} //" in text

@@ -13,7 +13,7 @@ from typing import Any
 from refvit.accel.energy import Events, energy_range_uj
 from refvit.accel.machine import Machine
 from refvit.accel.machine import machine as find_machine
-from refvit.accel.memory import Timing, best_tiling, two_buffers
+from refvit.accel.memory import PARTIAL_BYTES, Timing, best_tiling, two_buffers
 from refvit.accel.report import Report, Row
 from refvit.accel.systolic import ceil_div, gemm_cycles, sram_outputs, sram_reads
 from refvit.accel.vector import FUSED, vector_cycles, vector_ops
@@ -73,10 +73,11 @@ def gemm_row(layer: Layer, hw: Machine, bits: int) -> Row:
     )
     read_a, read_b = sram_reads(M, K, N, hw.rows, hw.cols, hw.dataflow)
     wrote, reread = sram_outputs(M, K, N, hw.rows, hw.dataflow)
+    sum_bytes = out_bytes if hw.dataflow == "os" else PARTIAL_BYTES  # os sums stay in their PEs
     moved = (
         (code_bytes(read_a * count, bits), hw.sram_a_bytes),
         (code_bytes(read_b * count, bits), hw.sram_b_bytes),
-        ((wrote + reread) * count * 4, hw.sram_o_bytes),
+        ((wrote + reread) * count * sum_bytes, hw.sram_o_bytes),
     )
     events = Events(layer.macs, bits, moved, round((load + store) * count), layer.elements)
     return make_row(layer, hw, timing, events, "compute")
