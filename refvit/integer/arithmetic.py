@@ -84,7 +84,7 @@ def fast_requantize(
     rows = max(1, BLOCK // max(1, flat.shape[1]))
     for i in range(0, len(flat), rows):
         part = flat[i : i + rows]
-        if max(abs(part.min()), abs(part.max())) + _largest(bias) > PRODUCT_EXACT:
+        if _bound(part) + _largest(bias) > PRODUCT_EXACT:
             whole = part.astype(np.int64)
             out[i : i + rows] = requantize(whole, multiplier, shift, lo, hi, bias)
             continue
@@ -93,6 +93,11 @@ def fast_requantize(
         np.floor(scaled, out=scaled)
         out[i : i + rows] = np.clip(scaled, lo, hi, out=scaled)
     return out.reshape(acc.shape)
+
+
+def _bound(acc: Any) -> int:
+    """The greatest |acc|: known of float32, which `fast_matmul` gives only below 2**24."""
+    return FLOAT32_EXACT if acc.dtype == np.float32 else max(-int(acc.min()), int(acc.max()))
 
 
 def _largest(bias: IntArray | None) -> int:
