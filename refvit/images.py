@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,23 +11,33 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 Pixels = NDArray[np.float32]
-FILTERS = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3}  # Pillow's codes
+FILTERS = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # by Pillow's codes
 
 
 @dataclass(frozen=True)
 class Preprocess:
     """How a model wants its images.
 
-    `size` is (height, width) of the result. With `crop` None the image is squashed to that size;
-    otherwise its short side is resized to `floor(size / crop)` and the middle is cut out.
-    Pixels are then `(value / 255 - mean) / std` by channel.
+    `size` is (height, width) of the result. An image is first resized: to `resize` if that is
+    (height, width), so that its short side is `resize` if that is one number, or to `size` if it is
+    None. Then its middle of `size` is cut out, from an offset that is floored (as Hugging Face
+    does) or, with `centre="round"`, rounded half to even (as torchvision and timm do). Pixels are
+    `(value / 255 - mean) / std` by channel. Raises ValueError for an unknown filter.
     """
 
     size: tuple[int, int]
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
     resample: str = "bilinear"
-    crop: float | None = None
+    resize: tuple[int, int] | int | None = None
+    centre: str = "floor"
+
+    def __post_init__(self) -> None:
+        if self.resample not in FILTERS or self.centre not in ("floor", "round"):
+            raise ValueError(
+                f"resample is one of {', '.join(FILTERS)} and centre floor or round; "
+                f"got {self.resample!r} and {self.centre!r}"
+            )
 
     def __call__(self, image: str | Path | Image.Image | NDArray[np.uint8]) -> Pixels:
         """Return [C, H, W] float32 pixels of a path, a PIL image or a uint8 array [H, W(, C)].
@@ -66,16 +75,20 @@ class Preprocess:
         return Image.fromarray(array.squeeze(2) if array.shape[2:] == (1,) else array).convert(mode)
 
     def _resize(self, image: Image.Image) -> Image.Image:
+        code = Image.Resampling(FILTERS.index(self.resample))
+        image = image.resize(self._resized(*image.size), code)
         height, width = self.size
-        code = Image.Resampling(FILTERS[self.resample])
-        if self.crop is None:
-            return image.resize((width, height), code)
-        short = math.floor(min(height, width) / self.crop)
-        scale = short / min(image.size)
-        across, down = (short if s == min(image.size) else int(s * scale) for s in image.size)
-        image = image.resize((across, down), code)
-        left, top = round((across - width) / 2), round((down - height) / 2)
-        return image.crop((left, top, left + width, top + height))
+        spare = image.width - width, image.height - height
+        half = [round(s / 2) if self.centre == "round" else s // 2 for s in spare]
+        return image.crop((half[0], half[1], half[0] + width, half[1] + height))
+
+    def _resized(self, width: int, height: int) -> tuple[int, int]:
+        """Return the (width, height) to which an image of that size is resized."""
+        if isinstance(self.resize, int):
+            short = min(width, height)
+            return int(self.resize * width / short), int(self.resize * height / short)
+        down, across = self.resize or self.size
+        return across, down
 
 
 def _read(path: Path) -> Image.Image:

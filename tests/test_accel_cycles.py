@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from refvit.accel import gemm_cycles, mapping_efficiency, sram_reads, step_gemm, workload
-from refvit.accel.systolic import DATAFLOWS, sram_outputs
+from refvit.accel.systolic import DATAFLOWS, mapping, sram_outputs, utilization
 from refvit.models import VARIANTS
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "accel_cycles.json").read_text())
@@ -102,10 +102,57 @@ def test_whole_models_take_the_recorded_cycles(key):
         assert total / 1e3 == pytest.approx(thousands, abs=printed)
 
 
+# Thousands of cycles on square arrays as the RTL takes them, each GEMM alone, by (model, side):
+# ideal, OS, OS overlapped, WS, WS overlapped.
+RTL_TOTALS = {
+    ("vit_base", 16): (68609, 77165, 72585, 84960, 68826),
+    ("vit_base", 32): (17152, 22159, 19614, 25550, 17303),
+    ("vit_base", 128): (1072, 2269, 1602, 3374, 1277),
+    ("deit_tiny", 16): (4897, 6354, 5209, 6124, 4953),
+    ("deit_tiny", 32): (1224, 2058, 1423, 1862, 1266),
+}
+
+
+@pytest.mark.parametrize("key", RTL_TOTALS, ids=str)
+def test_whole_models_take_the_cycles_of_the_rtl(key):
+    name, side = key
+    gemms = [layer for layer in workload(VARIANTS[name]) if layer.M]
+    ways = [(df, overlap) for df in ("os", "ws") for overlap in (False, True)]
+    got = [sum(layer.macs for layer in gemms) / side**2] + [
+        sum(x.count * gemm_cycles(x.M, x.K, x.N, side, side, df, overlap) for x in gemms)
+        for df, overlap in ways
+    ]
+    assert [x / 1e3 for x in got] == pytest.approx(RTL_TOTALS[key], abs=0.5001)
+    merged = sum(gemm_cycles(x.M, x.K, x.N, side, side, "ws", True, count=x.count) for x in gemms)
+    assert got[0] <= merged <= got[4]  # the heads as one stream
+
+
+def test_linears_that_read_one_input_are_one_gemm():
+    layers = {layer.name: layer for layer in workload(VARIANTS["vit_base"])}
+    qkv = layers["blocks.0.attn.qkv"]
+    assert (qkv.M, qkv.K, qkv.N, qkv.count, qkv.weights) == (197, 768, 2304, 1, True)
+    scores = layers["blocks.0.attn.scores"]
+    assert (scores.M, scores.K, scores.N, scores.count) == (197, 64, 197, 12)
+    assert not scores.weights
+
+
+@given(small, small, small, small, small, st.sampled_from(DATAFLOWS), st.booleans())
+def test_utilization_is_mapping_times_pipeline(M, K, N, rows, cols, df, overlap):
+    """Time is MACs / (PEs x both): what padding wastes, and what filling and draining waste."""
+    cycles = gemm_cycles(M, K, N, rows, cols, df, overlap)
+    used = utilization(M * K * N, cycles, rows, cols)
+    a, b, time = mapping(M, K, N, df)
+    pipeline = -(-a // rows) * -(-b // cols) * time / cycles  # cycles that stream, of all
+    assert used == pytest.approx(mapping_efficiency(M, K, N, rows, cols, df) * pipeline)
+    assert 0 < used <= 1
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"M": 0}, "at least 1"),
+        ({"M": 0}, "M is a whole number of at least 1; got 0"),
+        ({"K": 2.5}, "K is a whole number of at least 1; got 2.5"),
+        ({"count": 0}, "count is a whole number of at least 1"),
         ({"dataflow": "rs"}, "no dataflow 'rs'; there are os, ws, is"),
         ({"compat": "timeloop"}, "no compat"),
         ({"compat": "scalesim", "overlap": True}, "does not overlap"),
@@ -116,3 +163,10 @@ def test_impossible_requests_are_refused(change, message):
         gemm_cycles(**({"M": 2, "K": 3, "N": 4} | change))
     with pytest.raises(ValueError, match=r"wanted \[M, K\]"):
         step_gemm(np.zeros((2, 3), np.int8), np.zeros((4, 3), np.int8), 2, 2)
+    with pytest.raises(ValueError, match="operands are int8; got float64 and float64"):
+        step_gemm(np.ones((2, 2)), np.ones((2, 2)), 2, 2)
+    with pytest.raises(ValueError, match="rows is a whole number"):
+        step_gemm(np.ones((2, 2), np.int8), np.ones((2, 2), np.int8), 0, 2)
+    for count in (mapping_efficiency, sram_reads):
+        with pytest.raises(ValueError, match="K is a whole number"):
+            count(2, 0, 2, 4, 4, "ws")

@@ -1,13 +1,16 @@
 """Preprocessing: the peers' pixels, and every form an image may have."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import refvit
 from refvit.images import Preprocess
 
+GOLDEN = Path(__file__).parent / "golden" / "hf_vit"
 GRADIENT = (np.arange(20 * 30 * 3).reshape(20, 30, 3) % 251).astype(np.uint8)
 
 
@@ -27,21 +30,61 @@ def test_normalisation_is_its_formula():
     assert np.abs(make(GRADIENT).transpose(1, 2, 0) - wanted).max() < 1e-6
 
 
-@pytest.mark.parametrize(
-    ("name", "make"),
-    [
-        ("vit_bilinear_squash64.pil", Preprocess((64, 64), resample="bilinear")),
-        ("timm_vit_crop0.9_half", Preprocess((64, 64), resample="bicubic", crop=0.9)),
-    ],
-)
-def test_pixels_equal_the_peers(shared, name, make):
+IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+TIMM = {"resample": "bicubic", "resize": 71, "centre": "round"}
+PEERS = {
+    "vit_bilinear_squash64.pil": Preprocess((64, 64)),
+    "swin_bicubic_squash64.pil": Preprocess((64, 64), resample="bicubic", **IMAGENET),
+    "deit_bicubic_squash73_crop64.pil": Preprocess(
+        (64, 64), resample="bicubic", resize=(73, 73), **IMAGENET
+    ),
+    "timm_bicubic_crop0.9_64": Preprocess((64, 64), **TIMM, **IMAGENET),
+    "timm_vit_crop0.9_half": Preprocess((64, 64), **TIMM),
+}
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_pixels_equal_the_peers(shared, name):
     folder = shared / "fixtures" / "preprocess"
-    assert json.loads((folder / "meta.json").read_text())
-    wanted = np.load(folder / f"{name}.npy").reshape(3, 64, 64)
+    wanted, make = np.load(folder / f"{name}.npy").reshape(3, 64, 64), PEERS[name]
     got = make(folder / "image_97x131.png")
-    levels = np.rint((got * 0.5 + 0.5) * 255), np.rint((wanted * 0.5 + 0.5) * 255)
+    mean, std = (np.array(v)[:, None, None] for v in (make.mean, make.std))
+    levels = [np.rint((pixels * std + mean) * 255) for pixels in (got, wanted)]
     assert np.array_equal(*levels)
     assert np.abs(got - wanted).max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("about", "wanted"),
+    [
+        ({}, Preprocess((16, 16), resize=(16, 16))),
+        ({"size": 16, "resample": 3}, Preprocess((16, 16), resample="bicubic", resize=(16, 16))),
+        (
+            {"size": {"shortest_edge": 20}, "do_center_crop": True, "crop_size": 16},
+            Preprocess((16, 16), resize=20),
+        ),
+        (
+            {"size": {"height": 18, "width": 20}, "do_center_crop": True, "do_normalize": False},
+            Preprocess((16, 16), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), resize=(18, 20)),
+        ),
+    ],
+)
+def test_preprocessor_config_is_read(tmp_path, about, wanted):
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_bytes((GOLDEN / name).read_bytes())
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(about))
+    got = refvit.load(tmp_path).preprocess
+    assert (got.size, got.resize, got.resample) == (wanted.size, wanted.resize, wanted.resample)
+    assert np.allclose([got.mean, got.std], [wanted.mean, wanted.std])
+    assert got(GRADIENT).shape == (3, 16, 16)
+
+
+def test_a_preprocessor_that_makes_other_sizes_is_refused(tmp_path):
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_bytes((GOLDEN / name).read_bytes())
+    (tmp_path / "preprocessor_config.json").write_text('{"size": 32}')
+    with pytest.raises(ValueError, match=r"makes images of \(32, 32\), the model reads \(16, 16\)"):
+        refvit.load(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
 """The accelerator: cycles, traffic and energy of a model's layers on a systolic array."""
 
 from refvit.accel.machine import MACHINES, Machine, machine
-from refvit.accel.report import Report, Row
+from refvit.accel.report import Report
 from refvit.accel.roofline import Roofline, roofline
+from refvit.accel.row import Row
 from refvit.accel.simulate import simulate
 from refvit.accel.stepped import step_gemm
 from refvit.accel.systolic import gemm_cycles, mapping_efficiency, sram_reads

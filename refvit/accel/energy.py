@@ -43,10 +43,11 @@ class EnergyTable:
 TABLES = {
     # Horowitz, ISSCC 2014: int8 multiply 0.2 + int32 add 0.1; SRAM 10, 20, 100 pJ a 64-bit read
     # of 8 KB, 32 KB, 1 MB, which is 3.5 sqrt(KB); DRAM 1.3 nJ a 64-bit word, its low end.
-    # Register bit: Accelergy's 40 nm library (Aladdin), as Horowitz gives none.
+    # Register bit: Accelergy's 40 nm library (Aladdin), as Horowitz gives none. A vector operation
+    # is charged as an int32 add, 0.1.
     "horowitz45": EnergyTable("horowitz45", 0.30, 0.009, 3.5, 162.0, 0.1),
     # Accelergy's examples: 8-bit MAC 0.315 at 45 nm; SRAM by CACTI 7 with low-power cells, measured
-    # as 1.25 sqrt(KB); LPDDR4 8 pJ a bit.
+    # as 1.25 sqrt(KB); LPDDR4 8 pJ a bit; 32-bit adder of its 40 nm library (Aladdin) 0.21.
     "accelergy45": EnergyTable("accelergy45", 0.315, 0.009, 1.25, 64.0, 0.21),
 }
 
@@ -66,17 +67,22 @@ class Events:
         return sum(moved for moved, _ in self.sram_bytes)
 
 
-def energy_uj(events: Events, table: EnergyTable) -> float:
-    """Return microjoules: the sum over MACs, registers, SRAMs, DRAM and vector operations.
+def energy_parts_uj(events: Events, table: EnergyTable) -> tuple[float, float, float, float]:
+    """Return microjoules in the array (MACs and registers), SRAMs, DRAM and vector unit.
 
     A MAC of b bits costs b^2 / 64 of one of 8 bits: an assumption, as no table covers 4 bits.
     """
     mac = table.pj_per_mac8 * events.bits**2 / 64
-    registers = table.pj_per_register_bit * (32 + 2 * events.bits)
+    registers = table.pj_per_register_bit * (32 + 2 * events.bits)  # a sum and two codes a MAC
     sram = sum(moved * table.sram_pj_per_byte(size) for moved, size in events.sram_bytes)
     dram = events.dram_bytes * table.pj_per_dram_byte
     vector = events.vector_ops * table.pj_per_vector_op
-    return (events.macs * (mac + registers) + sram + dram + vector) * 1e-6
+    return events.macs * (mac + registers) * 1e-6, sram * 1e-6, dram * 1e-6, vector * 1e-6
+
+
+def energy_uj(events: Events, table: EnergyTable) -> float:
+    """Return microjoules: the sum of the parts."""
+    return sum(energy_parts_uj(events, table))
 
 
 def energy_range_uj(events: Events) -> tuple[float, float]:

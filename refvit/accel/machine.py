@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 
+from refvit.accel.energy import TABLES
 from refvit.accel.systolic import DATAFLOWS
 
 KB = 1024
+WHOLE = ("rows", "cols", "sram_a_bytes", "sram_b_bytes", "sram_o_bytes", "vector_lanes")
+SIZES = (*WHOLE, "dram_bytes_per_cycle", "clock_mhz")
 
 
 @dataclass(frozen=True)
@@ -14,7 +18,9 @@ class Machine:
     """An accelerator of rows x cols PEs.
 
     The three SRAMs are double-buffered: half of each holds the tile in use. `vector_lanes` elements
-    pass the vector unit each cycle. Raises ValueError where no tile of the array would fit.
+    pass the vector unit each cycle, and `energy` names the table its own estimate is read from.
+    Raises ValueError for a size that is not above 0, an unknown name, or buffers in which no tile
+    of the array would fit.
     """
 
     name: str
@@ -29,36 +35,35 @@ class Machine:
     dram_bytes_per_cycle: float
     vector_lanes: int
     source: str = ""
+    energy: str = "horowitz45"
 
     def __post_init__(self) -> None:
-        whole = (
-            self.rows,
-            self.cols,
-            self.sram_a_bytes,
-            self.sram_b_bytes,
-            self.sram_o_bytes,
-            self.vector_lanes,
-            self.dram_bytes_per_cycle,
-            self.clock_mhz,
-        )
-        if min(whole) <= 0:
-            raise ValueError(f"machine {self.name!r}: every size is above 0; got {whole}")
-        if self.dataflow not in DATAFLOWS:
-            raise ValueError(
-                f"machine {self.name!r}: no dataflow {self.dataflow!r}; "
-                f"there are {', '.join(DATAFLOWS)}"
-            )
+        for name in SIZES:
+            size = getattr(self, name)
+            _require(size > 0, self, f"{name} is {size}; it has to be above 0")
+        for name in WHOLE:
+            size = getattr(self, name)
+            _require(isinstance(size, Integral), self, f"{name} is {size}; give a whole number")
+        known = f"there are {', '.join(DATAFLOWS)}"
+        _require(self.dataflow in DATAFLOWS, self, f"no dataflow {self.dataflow!r}; {known}")
+        known = f"there are {', '.join(TABLES)}"
+        _require(self.energy in TABLES, self, f"no energy table {self.energy!r}; {known}")
         edge = max(self.rows, self.cols)
         tile, sums = 2 * 2 * edge * edge, 2 * 4 * edge * edge  # 16-bit codes, int32 sums, two each
-        if min(self.sram_a_bytes, self.sram_b_bytes) < tile or self.sram_o_bytes < sums:
-            raise ValueError(
-                f"machine {self.name!r}: half a buffer must hold a tile of the array; "
-                f"give A and B {tile} bytes, O {sums}"
-            )
+        _require(
+            min(self.sram_a_bytes, self.sram_b_bytes) >= tile and self.sram_o_bytes >= sums,
+            self,
+            f"half a buffer must hold a tile of the array; give A and B {tile} bytes, O {sums}",
+        )
 
     def us(self, cycles: float) -> float:
         """Return microseconds of that many cycles."""
         return cycles / self.clock_mhz
+
+
+def _require(true: bool, machine: Machine, message: str) -> None:
+    if not true:
+        raise ValueError(f"machine {machine.name!r}: {message}")
 
 
 MACHINES = {

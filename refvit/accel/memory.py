@@ -28,7 +28,10 @@ IMPOSSIBLE = np.iinfo(np.int64).max
 
 @dataclass(frozen=True)
 class Tiling:
-    """The chosen outer tile, how many there are, and the bytes loaded and stored in all."""
+    """The chosen outer tile, how many there are, and the bytes loaded and stored in all.
+
+    `spill_bytes` are those of int32 partial sums: part of the loads, and as many of the stores.
+    """
 
     m: int
     k: int
@@ -37,6 +40,7 @@ class Tiling:
     tiles: int
     load_bytes: int
     store_bytes: int
+    spill_bytes: int = 0
 
     @property
     def bytes(self) -> int:
@@ -72,7 +76,8 @@ def best_tiling(
     rows, inner, cols = (int(axis[tuple(at)]) for axis in (m, k, n))
     load, store = (int(x[tuple(at)]) for x in options[order])
     count = int(pieces[(order, *at)])
-    tiling = Tiling(rows, inner, cols, ORDERS[order], count, load, store)
+    spill = store - M * N * o_bytes
+    tiling = Tiling(rows, inner, cols, ORDERS[order], count, load, store, spill)
     assert tiling.bytes >= M * K * a_bytes + K * N * b_bytes + M * N * o_bytes
     return tiling
 
@@ -108,10 +113,20 @@ class Timing:
 def two_buffers(compute: float, load: float, store: float, tiles: int) -> Timing:
     """Return the time of `tiles` equal tiles, each loaded, computed and stored, with two buffers.
 
-    Prologue load, steady state max(compute, load + store), epilogue compute and store. Equal to
-    the recurrence when compute >= load + store, else high by at most min(compute, store).
+    With compute c, load d, store s and n > 1 tiles this is the recurrence below, solved:
+
+        L = d + max(c, d) + (n - 2) max(c, d + s) + max(c, s) + s
+
+    The second load hides the first product or is hidden by it, and so at the end with the last
+    store; between them the slower of the array and the port sets the pace.
+
+    >>> two_buffers(10, 3, 2, 5).cycles, two_buffers(2, 3, 2, 5).cycles
+    (55, 25)
     """
-    total = load + (tiles - 1) * max(compute, load + store) + compute + store
+    total = load + compute + store
+    if tiles > 1:
+        pace = max(compute, load + store)
+        total = load + max(compute, load) + (tiles - 2) * pace + max(compute, store) + store
     return Timing(total, tiles * compute, tiles * (load + store), load, store)
 
 

@@ -12,41 +12,8 @@ from typing import Any
 
 from refvit.accel.energy import NOT_MODELLED
 from refvit.accel.machine import Machine
-
-SUMMED = (
-    "macs",
-    "cycles",
-    "compute_cycles",
-    "stall_cycles",
-    "sram_bytes",
-    "dram_bytes",
-    "us",
-    "uj_low",
-    "uj_high",
-)
-COLOURS = {"compute": "#0072b2", "memory": "#d55e00", "vector": "#009e73"}  # Okabe and Ito
-
-
-@dataclass(frozen=True)
-class Row:
-    """One layer: cycles from first load to last store, of which the unit computes
-    `compute_cycles`; bytes in all; microseconds; microjoules by the two energy tables; and
-    `bound`, one of compute, memory, vector. `utilization` is MACs / (cycles x PEs)."""
-
-    name: str
-    op: str
-    group: str
-    macs: int
-    cycles: int
-    compute_cycles: int
-    stall_cycles: int
-    utilization: float
-    sram_bytes: int
-    dram_bytes: int
-    us: float
-    uj_low: float
-    uj_high: float
-    bound: str
+from refvit.accel.page import page
+from refvit.accel.row import BOUNDS, Row, total
 
 
 @dataclass(frozen=True)
@@ -114,57 +81,16 @@ class Report:
         return "\n".join(lines)
 
     def to_html(self) -> str:
-        """Return one self-contained page: a bar of time a layer, coloured by bound; the table."""
-        longest = max(row.us for row in self.rows)
-        bars = "".join(_bar(i, row, longest) for i, row in enumerate(self.rows))
-        height = 16 * len(self.rows) + 8
-        cells = "".join(_cells(row.name, asdict(row), row.bound) for row in self.rows)
-        legend = " ".join(f'<span style="color:{c}">&#9632; {b}</span>' for b, c in COLOURS.items())
-        heads = "".join(
-            f"<th>{h}</th>"
-            for h in (
-                "layer",
-                "cycles",
-                "utilization",
-                "DRAM bytes",
-                "us",
-                "uJ low",
-                "uJ high",
-                "bound",
-            )
-        )
-        title, last = escape(self.machine.name), _cells("total", self.totals, _bound(self.rows))
-        cost = "{us:,.1f} us, {uj_low:,.1f} to {uj_high:,.1f} uJ".format(**self.totals)
-        return (
-            f'<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
-            f"<style>{STYLE}</style><h1>{title}: {cost}</h1>"
-            f"<p>Time of each layer, bound by {legend}</p>"
-            f'<svg viewBox="0 0 900 {height}" role="img" aria-label="time by layer">{bars}</svg>'
-            f"<table><tr>{heads}</tr>{cells}{last}</table>"
-            f"<p>Not modelled: {escape(', '.join(NOT_MODELLED))}.</p></html>"
-        )
+        """Return one self-contained page: bars of time and of energy a layer, and the table."""
+        return page(self.machine, self.rows, self.totals, _bound(self.rows))
 
     def _repr_html_(self) -> str:
         return f"<pre>{escape(self.table())}</pre>"
 
 
-STYLE = (
-    "body{font:14px system-ui;margin:2em auto;max-width:960px;color:#222}"
-    "td,th{text-align:right;padding:2px 10px}td:first-child,th:first-child{text-align:left}"
-    "svg{width:100%;font-size:11px}"
-)
-
-
-def total(rows: tuple[Row, ...], machine: Machine) -> dict[str, float]:
-    """Return the sums over `rows`, and their joint utilization."""
-    sums = {key: sum(getattr(row, key) for row in rows) for key in SUMMED}
-    slots = sums["cycles"] * machine.rows * machine.cols
-    return sums | {"utilization": sums["macs"] / slots if slots else 0.0}
-
-
 def _bound(rows: tuple[Row, ...]) -> str:
     """What binds most of the time of `rows`, with its share."""
-    times = {kind: sum(row.us for row in rows if row.bound == kind) for kind in COLOURS}
+    times = {kind: sum(row.us for row in rows if row.bound == kind) for kind in BOUNDS}
     kind, whole = max(times, key=lambda k: times[k]), sum(times.values())
     return f"{kind} {times[kind] / whole:.0%}" if whole else kind
 
@@ -174,29 +100,6 @@ def _line(name: str, x: Mapping[str, Any], bound: str) -> str:
     return (
         f"{name:<22}{x['cycles']:>12,}{x['utilization']:>8.1%}{x['dram_bytes']:>13,}"
         f"{x['us']:>11,.2f}{energy:>20}  {bound}"
-    )
-
-
-def _cells(name: str, x: Mapping[str, Any], bound: str) -> str:
-    values = (
-        escape(name),
-        f"{x['cycles']:,}",
-        f"{x['utilization']:.1%}",
-        f"{x['dram_bytes']:,}",
-        f"{x['us']:,.2f}",
-        f"{x['uj_low']:,.2f}",
-        f"{x['uj_high']:,.2f}",
-        bound,
-    )
-    return "<tr>" + "".join(f"<td>{value}</td>" for value in values) + "</tr>"
-
-
-def _bar(index: int, row: Row, longest: float) -> str:
-    y, width = 16 * index + 4, 640 * row.us / longest
-    return (
-        f'<text x="0" y="{y + 10}">{escape(row.name)}</text><rect x="170" y="{y}" height="12" '
-        f'width="{width:.2f}" fill="{COLOURS[row.bound]}"/>'
-        f'<text x="{175 + width:.1f}" y="{y + 10}">{row.us:,.2f} us</text>'
     )
 
 

@@ -48,16 +48,19 @@ class Roofline:
 def roofline(
     config: Any, machine: str | Machine = "edge32", bits: int = 8, batch: int = 1
 ) -> Roofline:
-    """Return the roofline of the model `config` describes; ValueError for an unknown machine.
+    """Return the roofline of the model `config` describes; ValueError for an unknown machine,
+    or codes of no or more than 32 bits.
 
     >>> from refvit.models import VARIANTS
     >>> round(roofline(VARIANTS["vit_base"]).ridge)
     256
     """
     hardware = find_machine(machine)
+    if not 1 <= bits <= 32:
+        raise ValueError(f"codes of {bits} bits; give 1 to 32, as in bits=8")
     peak = 2.0 * hardware.rows * hardware.cols
     ridge = peak / hardware.dram_bytes_per_cycle
-    layers = workload(getattr(config, "config", config), batch)
+    layers = workload(config, batch)
     dots = tuple(dot(layer, bits, peak, hardware.dram_bytes_per_cycle) for layer in layers)
     return Roofline(hardware, bits, peak, ridge, dots)
 

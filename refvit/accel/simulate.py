@@ -3,20 +3,22 @@
 Every layer reads its operands from DRAM and writes its result there, except GELU and
 requantization, which stream from the accumulator; nothing stays resident between layers.
 Activations and weights have `bits`; the residual stream and what feeds LayerNorm have 16, as in
-the engine's recipes.
+the engine's recipes. The outer tiles of a GEMM are taken as equal: each gets its share of the
+cycles and bytes.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from refvit.accel.energy import Events, energy_range_uj
+from refvit.accel.energy import TABLES, Events, energy_parts_uj, energy_range_uj
 from refvit.accel.machine import Machine
 from refvit.accel.machine import machine as find_machine
-from refvit.accel.memory import PARTIAL_BYTES, Timing, best_tiling, two_buffers
-from refvit.accel.report import Report, Row
-from refvit.accel.systolic import ceil_div, gemm_cycles, sram_outputs, sram_reads
-from refvit.accel.vector import FUSED, vector_cycles, vector_ops
+from refvit.accel.memory import PARTIAL_BYTES, Tiling, Timing, best_tiling, two_buffers
+from refvit.accel.report import Report
+from refvit.accel.row import Row
+from refvit.accel.systolic import ceil_div, gemm_cycles, sram_outputs, sram_reads, utilization
+from refvit.accel.vector import FUSED, requantize_cycles, vector_cycles, vector_ops
 from refvit.accel.workload import Layer, workload
 
 WIDTHS = (4, 8, 16)
@@ -39,7 +41,7 @@ def simulate(
         raise ValueError(f"codes of {bits} bits are not modelled; there are {WIDTHS}")
     rows: list[Row] = []
     behind = 0.0
-    for layer in workload(getattr(config, "config", config), batch):
+    for layer in workload(config, batch):
         if layer.M:
             rows.append(gemm_row(layer, hardware, bits))
             behind = rows[-1].compute_cycles
@@ -61,31 +63,59 @@ def writes_stream(layer: Layer) -> bool:
 def gemm_row(layer: Layer, hw: Machine, bits: int) -> Row:
     """Simulate a GEMM: array cycles, tiles through two buffers, SRAM and DRAM traffic."""
     M, K, N, count = layer.M, layer.K, layer.N, layer.count
-    compute = gemm_cycles(M, K, N, hw.rows, hw.cols, hw.dataflow, hw.overlap, count=count)
-    out_bytes = STREAM_BYTES if writes_stream(layer) else 1
-    tiling = best_tiling(M, K, N, hw, 1 if bits <= 8 else 2, 1 if bits <= 8 else 2, out_bytes)
-    share = bits / 8 if bits < 8 else 1.0  # narrow codes are packed in memory and in the buffers
-    fixed = M * N * out_bytes if out_bytes == STREAM_BYTES else 0
-    load, store = tiling.load_bytes * share, (tiling.store_bytes - fixed) * share + fixed
-    tiles, speed = tiling.tiles, hw.dram_bytes_per_cycle
+    compute = float(gemm_cycles(M, K, N, hw.rows, hw.cols, hw.dataflow, hw.overlap, count=count))
+    compute += requantize_cycles(layer.elements, hw.vector_lanes, compute)
+    load, store = gemm_traffic(layer, hw, bits)
+    tiles, speed = gemm_tiling(layer, hw, bits).tiles, hw.dram_bytes_per_cycle
     timing = two_buffers(
         compute / (tiles * count), load / tiles / speed, store / tiles / speed, tiles * count
     )
-    read_a, read_b = sram_reads(M, K, N, hw.rows, hw.cols, hw.dataflow)
-    wrote, reread = sram_outputs(M, K, N, hw.rows, hw.dataflow)
-    sum_bytes = out_bytes if hw.dataflow == "os" else PARTIAL_BYTES  # os sums stay in their PEs
-    moved = (
-        (code_bytes(read_a * count, bits), hw.sram_a_bytes),
-        (code_bytes(read_b * count, bits), hw.sram_b_bytes),
-        ((wrote + reread) * count * sum_bytes, hw.sram_o_bytes),
-    )
+    moved = gemm_sram_bytes(layer, hw, bits)
     events = Events(layer.macs, bits, moved, round((load + store) * count), layer.elements)
     return make_row(layer, hw, timing, events, "compute")
 
 
+def result_bytes(layer: Layer, bits: int) -> int:
+    """Return the bytes one result of a GEMM takes in a buffer: a code's, or the stream's."""
+    return STREAM_BYTES if writes_stream(layer) or bits > 8 else 1
+
+
+def gemm_tiling(layer: Layer, hw: Machine, bits: int) -> Tiling:
+    """Return the outer tiling of one of a layer's GEMMs; codes narrower than a byte take one."""
+    width = ceil_div(bits, 8)
+    return best_tiling(layer.M, layer.K, layer.N, hw, width, width, result_bytes(layer, bits))
+
+
+def gemm_traffic(layer: Layer, hw: Machine, bits: int) -> tuple[float, float]:
+    """Return the DRAM bytes that one of a layer's GEMMs loads and stores.
+
+    Codes of less than 8 bits are packed there; partial sums and the residual stream are not codes.
+    """
+    tiling = gemm_tiling(layer, hw, bits)
+    packed, spill = min(bits / 8, 1.0), tiling.spill_bytes
+    result = float(tiling.store_bytes - spill)
+    if not writes_stream(layer):
+        result = result * packed
+    return (tiling.load_bytes - spill) * packed + spill, result + spill
+
+
+def gemm_sram_bytes(layer: Layer, hw: Machine, bits: int) -> tuple[tuple[int, int], ...]:
+    """Return (bytes moved, size of the buffer) for A, B and the accumulator, all GEMMs of it."""
+    M, K, N, count = layer.M, layer.K, layer.N, layer.count
+    read_a, read_b = sram_reads(M, K, N, hw.rows, hw.cols, hw.dataflow)
+    wrote, reread = sram_outputs(M, K, N, hw.rows, hw.dataflow)
+    # os keeps its sums in the PEs
+    sum_bytes = result_bytes(layer, bits) if hw.dataflow == "os" else PARTIAL_BYTES
+    return (
+        (code_bytes(read_a * count, bits), hw.sram_a_bytes),
+        (code_bytes(read_b * count, bits), hw.sram_b_bytes),
+        ((wrote + reread) * count * sum_bytes, hw.sram_o_bytes),
+    )
+
+
 def vector_row(layer: Layer, hw: Machine, bits: int, behind: float) -> Row:
     """Simulate a vector layer; `behind` is the compute time of the GEMM before it."""
-    compute = vector_cycles(layer, hw.vector_lanes, behind)
+    compute = float(vector_cycles(layer, hw.vector_lanes, behind))
     if layer.op in FUSED:
         events = Events(0, bits, (), 0, vector_ops(layer))
         return make_row(layer, hw, Timing(compute, compute, 0.0, 0.0, 0.0), events, "vector")
@@ -104,8 +134,8 @@ def vector_row(layer: Layer, hw: Machine, bits: int, behind: float) -> Row:
 def make_row(layer: Layer, hw: Machine, timing: Timing, events: Events, unit: str) -> Row:
     """Put the figures of a layer together; it is bound by whichever is busy longer."""
     low, high = energy_range_uj(events)
+    array, sram, dram, vector = energy_parts_uj(events, TABLES[hw.energy])
     cycles = timing.cycles
-    used = layer.macs / (cycles * hw.rows * hw.cols) if cycles else 0.0
     return Row(
         name=layer.name,
         op=layer.op,
@@ -114,11 +144,16 @@ def make_row(layer: Layer, hw: Machine, timing: Timing, events: Events, unit: st
         cycles=round(cycles),
         compute_cycles=round(timing.compute),
         stall_cycles=round(cycles) - round(timing.compute),
-        utilization=used,
+        utilization=utilization(layer.macs, cycles, hw.rows, hw.cols),
         sram_bytes=events.sram_total,
         dram_bytes=events.dram_bytes,
         us=hw.us(round(cycles)),
         uj_low=low,
         uj_high=high,
+        uj=array + sram + dram + vector,
+        uj_array=array,
+        uj_sram=sram,
+        uj_dram=dram,
+        uj_vector=vector,
         bound="memory" if timing.memory > timing.compute else unit,
     )

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refvit.accel.systolic import ceil_div, mapping
+from refvit.accel.systolic import ceil_div, mapping, require_sizes
 
 Int = NDArray[Any]
 
@@ -26,13 +26,16 @@ def step_gemm(
     """Return (a @ b as int32, cycles taken) of int8 a [M, K] and b [K, N].
 
     Input-stationary is the weight-stationary array on the transposed problem. Raises ValueError
-    for shapes that do not agree or an unknown dataflow.
+    for operands that are not int8, shapes that do not agree, sizes below 1 or an unknown dataflow.
 
     >>> step_gemm(np.array([[1, 2]], np.int8), np.array([[3], [4]], np.int8), 2, 1)
     (array([[11]], dtype=int32), 4)
     """
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
         raise ValueError(f"wanted [M, K] and [K, N], got {a.shape} and {b.shape}")
+    if a.dtype != np.int8 or b.dtype != np.int8:
+        raise ValueError(f"operands are int8; got {a.dtype} and {b.dtype}; quantize them first")
+    require_sizes(M=a.shape[0], K=a.shape[1], N=b.shape[1], rows=rows, cols=cols)
     mapping(a.shape[0], a.shape[1], b.shape[1], dataflow)
     a, b = a.astype(np.int32), b.astype(np.int32)
     if dataflow == "os":
@@ -56,6 +59,12 @@ def _shifted(x: Int, edge: Int, axis: int) -> Int:
     return np.concatenate([np.expand_dims(edge, axis), np.delete(x, -1, axis)], axis)
 
 
+def _schedule(local: Int, period: int, folds: int, length: int) -> tuple[Int, Int, Int]:
+    """Which fold a PE is in at its local time, at which step of it, and whether that is work."""
+    fold, step = np.divmod(local, period)
+    return fold, step, (local >= 0) & (fold < folds) & (step < length)
+
+
 def _feed(fold: Int, step: Int, enabled: Int, element: Callable[[int, int, int], Any]) -> Int:
     """What enters an edge this cycle: `element(fold, step, lane)` where enabled, else 0."""
     lanes = enumerate(zip(fold, step, enabled, strict=True))
@@ -73,25 +82,20 @@ def _weight_stationary(a: Int, b: Int, rows: int, cols: int, overlap: bool) -> t
     out = np.zeros((weights.shape[1], time, cols), np.int32)
     left, last, cycle = len(folds) * time * cols, 0, 0
     while left:
-        fold, at = np.divmod(local + cycle, period)  # loading: at in [0, rows) of a fold
-        loads = (local + cycle >= 0) & (fold < len(folds)) & (at < rows)
-        using, row = np.divmod(local + cycle - rows, period)  # streaming: row in [0, time)
-        streams_now = (local + cycle >= rows) & (using < len(folds)) & (row < time)
-        held = np.where(streams_now & (row == 0), shadow, held)
+        fold, at, loads = _schedule(local + cycle, period, len(folds), rows)
+        run, row, works = _schedule(local + cycle - rows, period, len(folds), time)
+        held = np.where(works & (row == 0), shadow, held)
         top = _feed(fold[0], at[0], loads[0], lambda f, i, c: weights[*folds[f]][rows - 1 - i, c])
         above = _shifted(link, top, 0)
         link, shadow = np.where(loads, shadow, link), np.where(loads, above, shadow)
-        edge = _feed(
-            using[:, 0], row[:, 0], streams_now[:, 0], lambda f, i, r: streams[folds[f][0]][i, r]
-        )
+        edge = _feed(run[:, 0], row[:, 0], works[:, 0], lambda f, i, r: streams[folds[f][0]][i, r])
         west = _shifted(west, edge, 1)
         south = _shifted(south, np.zeros(cols, np.int32), 0) + west * held
-        for c in np.flatnonzero(streams_now[-1]):
-            out[folds[using[-1, c]][1], row[-1, c], c] += south[-1, c]
+        for c in np.flatnonzero(works[-1]):
+            out[folds[run[-1, c]][1], row[-1, c], c] += south[-1, c]
             left, last = left - 1, cycle
         cycle += 1
-    product = out.swapaxes(0, 1).reshape(time, -1)
-    return product[:, : b.shape[1]], last + 1
+    return out.swapaxes(0, 1).reshape(time, -1)[:, : b.shape[1]], last + 1
 
 
 def _output_stationary(a: Int, b: Int, rows: int, cols: int, overlap: bool) -> tuple[Int, int]:
@@ -106,10 +110,8 @@ def _output_stationary(a: Int, b: Int, rows: int, cols: int, overlap: bool) -> t
     out = np.zeros((len(lefts), rows, len(tops), cols), np.int32)
     left, last, cycle = len(folds) * rows * cols, 0, 0
     while left:
-        fold, k = np.divmod(local + cycle, period)
-        works = (local + cycle >= 0) & (fold < len(folds)) & (k < time)
-        draining, step = np.divmod(local + cycle - wait, period)
-        drains = (local + cycle >= wait) & (draining < len(folds)) & (step < rows)
+        fold, k, works = _schedule(local + cycle, period, len(folds), time)
+        ready, step, drains = _schedule(local + cycle - wait, period, len(folds), rows)
         done = np.where(drains & (step == 0), acc, done)
         above = _shifted(link, np.zeros(cols, np.int32), 0)
         link, done = np.where(drains, done, link), np.where(drains, above, done)
@@ -118,9 +120,8 @@ def _output_stationary(a: Int, b: Int, rows: int, cols: int, overlap: bool) -> t
         west, north = _shifted(west, edge, 1), _shifted(north, top, 0)
         acc = np.where(works, np.where(k == 0, 0, acc) + west * north, acc)
         for c in np.flatnonzero(drains[-1]):
-            m, n = folds[draining[-1, c]]
+            m, n = folds[ready[-1, c]]
             out[m, rows - 1 - step[-1, c], n, c] = link[-1, c]
             left, last = left - 1, cycle
         cycle += 1
-    product = out.reshape(len(lefts) * rows, len(tops) * cols)
-    return product[: a.shape[0], : b.shape[1]], last + 1
+    return out.reshape(-1, len(tops) * cols)[: a.shape[0], : b.shape[1]], last + 1

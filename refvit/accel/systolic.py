@@ -15,6 +15,8 @@ output-stationary folds drain for free: R + C + T - 2.
 
 from __future__ import annotations
 
+from numbers import Integral
+
 DATAFLOWS = ("os", "ws", "is")
 
 
@@ -28,6 +30,13 @@ def mapping(M: int, K: int, N: int, dataflow: str) -> tuple[int, int, int]:
 def ceil_div(a: int, b: int) -> int:
     """Return a / b rounded up."""
     return -(-a // b)
+
+
+def require_sizes(**sizes: int) -> None:
+    """Raise ValueError for the first size that is not a whole number of at least 1."""
+    for name, size in sizes.items():
+        if not isinstance(size, Integral) or size < 1:
+            raise ValueError(f"{name} is a whole number of at least 1; got {size!r}")
 
 
 def gemm_cycles(
@@ -53,8 +62,7 @@ def gemm_cycles(
     >>> gemm_cycles(49, 49, 32, dataflow="os", compat="scalesim")
     222
     """
-    if min(M, K, N, rows, cols, count) < 1:
-        raise ValueError(f"sizes are at least 1; got M, K, N = {M}, {K}, {N} on {rows} x {cols}")
+    require_sizes(M=M, K=K, N=N, rows=rows, cols=cols, count=count)
     if compat not in (None, "scalesim"):
         raise ValueError(f"no compat {compat!r}; there is 'scalesim'")
     if compat and overlap:
@@ -71,16 +79,37 @@ def gemm_cycles(
 
 
 def mapping_efficiency(M: int, K: int, N: int, rows: int, cols: int, dataflow: str) -> float:
-    """Return the share of the array that the tiles of a GEMM cover, on average over its folds."""
+    """Return the share of the array that the tiles of a GEMM cover, on average over its folds.
+
+    It lies in (0, 1]. Raises ValueError for sizes below 1 or an unknown dataflow.
+
+    >>> mapping_efficiency(49, 49, 32, 32, 32, "os")
+    0.765625
+    """
+    require_sizes(M=M, K=K, N=N, rows=rows, cols=cols)
     a, b, _ = mapping(M, K, N, dataflow)
     return a / (rows * ceil_div(a, rows)) * b / (cols * ceil_div(b, cols))
+
+
+def utilization(macs: int, cycles: float, rows: int, cols: int) -> float:
+    """Return MACs / (cycles x PEs), in [0, 1]: 0 where no cycle is spent.
+
+    >>> round(utilization(197 * 192 * 576, gemm_cycles(197, 192, 576), 32, 32), 3)
+    0.677
+    """
+    return macs / (cycles * rows * cols) if cycles else 0.0
 
 
 def sram_reads(M: int, K: int, N: int, rows: int, cols: int, dataflow: str) -> tuple[int, int]:
     """Return the elements of A and of B that the array reads from its SRAMs.
 
     An operand that stays in the array is read once, one that streams once per fold across it.
+    Raises ValueError for sizes below 1 or an unknown dataflow.
+
+    >>> sram_reads(49, 49, 32, 8, 8, "os")
+    (9604, 10976)
     """
+    require_sizes(M=M, K=K, N=N, rows=rows, cols=cols)
     mapping(M, K, N, dataflow)
     a, b = M * K, K * N
     if dataflow == "os":
@@ -94,8 +123,9 @@ def sram_outputs(M: int, K: int, N: int, rows: int, dataflow: str) -> tuple[int,
     """Return the outputs written to and read back from the accumulator SRAM.
 
     os writes each output once; ws and is write a partial sum per fold of K, and read it back for
-    every fold but the first.
+    every fold but the first. Raises ValueError for sizes below 1 or an unknown dataflow.
     """
+    require_sizes(M=M, K=K, N=N, rows=rows)
     mapping(M, K, N, dataflow)
     folds = 1 if dataflow == "os" else ceil_div(K, rows)
     return M * N * folds, M * N * (folds - 1)

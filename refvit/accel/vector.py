@@ -29,6 +29,15 @@ def vector_cycles(layer: Layer, lanes: int, gemm_cycles: float = 0.0) -> float:
     return max(0.0, cycles - gemm_cycles) if layer.op in FUSED else cycles
 
 
+def requantize_cycles(elements: int, lanes: int, gemm_cycles: float) -> float:
+    """Return the cycles by which requantizing a GEMM's results outlasts the GEMM: 0 if hidden.
+
+    >>> requantize_cycles(640, 32, 100), requantize_cycles(640, 4, 100)
+    (0, 60)
+    """
+    return max(0, ceil_div(elements, lanes) - gemm_cycles)
+
+
 def vector_ops(layer: Layer) -> int:
     """Return the 32-bit operations of a vector layer: elements times passes."""
     return layer.elements * PASSES[layer.op]

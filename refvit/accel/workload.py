@@ -45,12 +45,18 @@ class Layer:
 def workload(config: Any, batch: int = 1) -> list[Layer]:
     """Return the layers of one forward of the model `config` describes, in order.
 
+    `config` is a configuration or a model that has one. Raises ValueError for anything else, and
+    for a batch below 1.
+
     >>> from refvit.models import VARIANTS
     >>> [layer.name for layer in workload(VARIANTS["deit_tiny"])][:4]
     ['patch_embed', 'embed', 'blocks.0.norm1', 'blocks.0.attn.qkv']
     """
     if batch < 1:
         raise ValueError(f"a batch has at least one image; got {batch}")
+    config = getattr(config, "config", config)
+    if not hasattr(config, "channels"):
+        raise ValueError(f"wanted a model or its configuration, got {config!r}; see VARIANTS")
     layers: list[Layer] = []
     shared: list[Record] = []
     for record in [*workload_records(config, batch), None]:
