@@ -99,18 +99,12 @@ def _hf_preprocess(path: Path, image: tuple[int, int]) -> Preprocess:
     squashed to the model's size, bilinear, mean and deviation 0.5."""
     file = path / "preprocessor_config.json"
     about = _json(file) if file.is_file() else {}
-    unit = (
-        255 * float(about.get("rescale_factor", 1 / 255))
-        if about.get("do_rescale", True)
-        else 255.0
-    )
-    normal = about.get("do_normalize", True)
-    mean, std = (
-        tuple(
-            float(v) / unit for v in (about.get(key, (0.5, 0.5, 0.5)) if normal else (plain,) * 3)
-        )
-        for key, plain in (("image_mean", 0.0), ("image_std", 1.0))
-    )
+    unit = 255.0  # what a level is divided by: 255 x the rescale factor, folded into mean and std
+    if about.get("do_rescale", True):
+        unit *= float(about.get("rescale_factor", 1 / 255))
+    mean, std = about.get("image_mean", [0.5] * 3), about.get("image_std", [0.5] * 3)
+    if not about.get("do_normalize", True):
+        mean, std = [0.0] * 3, [1.0] * 3
     resize = _hf_size(about.get("size", list(image))) if about.get("do_resize", True) else image
     crop = _hf_size(about.get("crop_size", list(image))) if about.get("do_center_crop") else resize
     if not isinstance(crop, tuple) or crop != image:

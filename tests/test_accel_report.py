@@ -82,14 +82,16 @@ def test_every_element_crosses_at_its_own_width(gemm, bits, dataflow):
 
 
 def test_partial_sums_that_spill_are_never_packed():
+    """Neither a row nor a column of 2,048 sums fits half of O, and K is cut: sums must leave."""
     hw = replace(EDGE, sram_a_bytes=4096, sram_b_bytes=4096, sram_o_bytes=8192)
-    layer = Layer("x", "linear", "x", 64 * 64, 64, (64 * 4096,), 64, 4096, 64, 1, True)
+    side, outputs = 2048, 2048 * 2048
+    layer = Layer("x", "linear", "x", outputs, side, (outputs,), side, side, side, 1, True)
     tiling = gemm_tiling(layer, hw, 4)
     load, store = gemm_traffic(layer, hw, 4)
     spill = tiling.spill_bytes
-    assert spill == tiling.store_bytes - 64 * 64 > 0
+    assert spill == tiling.store_bytes - outputs > 0
     assert load == (tiling.load_bytes - spill) / 2 + spill
-    assert store == 64 * 64 / 2 + spill
+    assert store == outputs / 2 + spill
 
 
 @pytest.mark.parametrize("machine", MACHINES)

@@ -79,6 +79,17 @@ def test_preprocessor_config_is_read(tmp_path, about, wanted):
     assert got(GRADIENT).shape == (3, 16, 16)
 
 
+@pytest.mark.parametrize("about", [{"rescale_factor": 1 / 127.5}, {"do_rescale": False}], ids=str)
+def test_an_unusual_rescaling_is_folded_into_the_normalisation(tmp_path, about):
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_bytes((GOLDEN / name).read_bytes())
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(about))
+    factor = about.get("rescale_factor", 1.0)
+    small = GRADIENT[:16, :16]
+    wanted = (small.transpose(2, 0, 1) * factor - 0.5) / 0.5
+    assert np.allclose(refvit.load(tmp_path).preprocess(small), wanted, rtol=1e-5, atol=1e-5)
+
+
 def test_a_preprocessor_that_makes_other_sizes_is_refused(tmp_path):
     for name in ("config.json", "model.safetensors"):
         (tmp_path / name).write_bytes((GOLDEN / name).read_bytes())
