@@ -175,6 +175,9 @@ def test_the_report_in_every_form():
     assert data["totals"]["macs"] == 8_958_816
     assert len(data["rows"]) == len(report.rows)
     assert "leakage" in data["not_modelled"]
+    for bits in (4, 16):
+        assert "an assumption" in simulate(NANO, bits=bits).table()
+    assert "an assumption" not in report.table()
     for groups in (True, False):
         text = report.table(groups)
         assert text.count("\n") == (len(report.groups) if groups else len(report.rows)) + 3

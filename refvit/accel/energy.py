@@ -80,6 +80,18 @@ def energy_parts_uj(events: Events, table: EnergyTable) -> tuple[float, float, f
     return events.macs * (mac + registers) * 1e-6, sram * 1e-6, dram * 1e-6, vector * 1e-6
 
 
+def assumption(bits: int) -> str:
+    """Return what an estimate at `bits` assumes beyond its tables: "" at 8.
+
+    >>> assumption(4)
+    'a MAC of 4 bits is taken as 0.25 of one of 8: an assumption, no table has it'
+    """
+    if bits == 8:
+        return ""
+    share = bits**2 / 64
+    return f"a MAC of {bits} bits is taken as {share:g} of one of 8: an assumption, no table has it"
+
+
 def energy_uj(events: Events, table: EnergyTable) -> float:
     """Return microjoules: the sum of the parts."""
     return sum(energy_parts_uj(events, table))

@@ -10,7 +10,7 @@ from html import escape
 from itertools import groupby
 from typing import Any
 
-from refvit.accel.energy import NOT_MODELLED
+from refvit.accel.energy import NOT_MODELLED, assumption
 from refvit.accel.machine import Machine
 from refvit.accel.page import page
 from refvit.accel.row import BOUNDS, Row, total
@@ -45,6 +45,7 @@ class Report:
                 "rows": [asdict(row) for row in self.rows],
                 "totals": dict(self.totals),
                 "not_modelled": list(NOT_MODELLED),
+                "energy_assumption": assumption(self.bits),
             },
             indent=2,
         )
@@ -77,7 +78,8 @@ class Report:
         else:
             lines += [_line(row.name, asdict(row), row.bound) for row in self.rows]
         lines.append(_line("total", self.totals, _bound(self.rows)))
-        lines.append(f"Not modelled: {', '.join(NOT_MODELLED)}. Energy: two 45 nm tables.")
+        energy = "; ".join(filter(None, ("two 45 nm tables", assumption(self.bits))))
+        lines.append(f"Not modelled: {', '.join(NOT_MODELLED)}. Energy: {energy}.")
         return "\n".join(lines)
 
     def to_html(self) -> str:
