@@ -28,6 +28,15 @@ RULES: dict[Any, Rule] = {}
 _order = itertools.count()
 
 
+def _spent(*_: Any, **__: Any) -> tuple[Any, ...]:
+    raise ValueError(
+        "this part of the tape was unwound by an earlier backward; run it forward again"
+    )
+
+
+SPENT: tuple[Rule, tuple[Any, ...], dict[str, Any]] = (_spent, (), {})
+
+
 def vjp_of(*functions: Any) -> Callable[[Rule], Rule]:
     """Register the decorated rule for `functions`: one gradient (or None) per argument."""
 
@@ -114,7 +123,7 @@ def backward(loss: Var) -> None:
             node.grad = g if node.grad is None else node.grad + g
             continue
         rule, args, kwargs = node._call
-        node._call = None
+        node._call = SPENT
         parts = rule(g, node.value, *value_of(args), **kwargs)
         for var, part in _pairs(args, parts):
             if id(var) in gradients:
@@ -171,6 +180,15 @@ def _subtract(g: Array, out: Array, a: Any, b: Any) -> tuple[Any, ...]:
 @vjp_of(np.multiply)
 def _multiply(g: Array, out: Array, a: Any, b: Any) -> tuple[Any, ...]:
     return unbroadcast(g * b, a), unbroadcast(g * a, b)
+
+
+@vjp_of(np.where)
+def _where(g: Array, out: Array, condition: Array, a: Any, b: Any) -> tuple[Any, ...]:
+    return (
+        None,
+        unbroadcast(np.where(condition, g, 0), a),
+        unbroadcast(np.where(condition, 0, g), b),
+    )
 
 
 @vjp_of(np.true_divide)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from refvit.autodiff import RULES, Var, backward, getitem
+from refvit.autodiff import RULES, SPENT, Var, backward, getitem
 from refvit.models import ViTConfig, random_params
 from refvit.ops import functional as F
 from refvit.train import cross_entropy, gradients
@@ -23,6 +23,7 @@ CASES = {  # one for every rule: function of arrays, and where to differentiate 
     np.add: (np.add, normal(3, 1, 4), normal(2, 4)),
     np.subtract: (np.subtract, normal(3, 4), normal(4)),
     np.multiply: (np.multiply, normal(3, 4), normal(3, 1)),
+    np.where: (lambda a, b: np.where(np.arange(4) % 2 == 0, a, b), normal(3, 4), normal(4)),
     np.true_divide: (np.true_divide, normal(3, 4), positive(4)),
     np.negative: (np.negative, normal(5)),
     np.exp: (np.exp, normal(5)),
@@ -103,7 +104,9 @@ def test_the_tape_is_freed_as_it_unwinds():
     x = Var(normal(4))
     y = x * 2
     backward(np.sum(y))
-    assert y._call is None
+    assert y._call is SPENT
+    with pytest.raises(ValueError, match="unwound by an earlier backward"):
+        backward(np.sum(y * y))
 
 
 def test_a_function_without_a_rule_is_named():

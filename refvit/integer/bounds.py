@@ -46,6 +46,11 @@ def prove(site: str, what: str, lo: int, hi: int, mend: str, width: int = 32) ->
     return proof
 
 
+def prove_codes(site: str, lo: int, hi: int) -> Proof:
+    """Return the proof that a kernel's input codes fit int16, the widest it is made for."""
+    return prove(site, "input code", lo, hi, "give the input at most 16 signed bits", width=16)
+
+
 def dot_range(weight: IntArray, bias: IntArray | None, lo: int, hi: int) -> tuple[int, int]:
     """Return the least and greatest of `weight @ x + bias` over all codes lo <= x <= hi.
 

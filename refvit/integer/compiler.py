@@ -65,6 +65,8 @@ class CompileOps:
     def _grid(self, site: str) -> QParams:
         if site not in self.qparams:
             raise ValueError(f"{site}: the quantized model has no grid for this site")
+        if self.qparams[site].zero_point:
+            raise ValueError(f"{site}: the engine is symmetric; this grid's zero point is not 0")
         return self.qparams[site]
 
     def input(self, x: Any, *, site: str) -> Coded:
@@ -103,6 +105,8 @@ class CompileOps:
     def matmul(self, a: Coded, b: Coded, *, site: str, scale: float = 1.0) -> Coded:
         product = a.scale * b.scale * scale
         multiplier, shift = dyadic(product / float(self._grid(site).scale), site)
+        if multiplier == 0:
+            raise OverflowError(f"{site}: its scale is 2**54 times its product's; calibrate again")
         self.qparams[site] = self._grid(site).with_scale(product / real_of(multiplier, shift))
         bounds = product_range(a.shape[-1], a.range, b.range)
         self.proofs.append(prove(site, "accumulator", *bounds, WIDTH))
@@ -112,7 +116,7 @@ class CompileOps:
     def add(self, a: Coded, b: Coded, *, site: str) -> Coded:
         steps = np.array([a.scale, b.scale]) / float(self._grid(site).scale) * 2.0**GUARD
         multiplier, shift = dyadic(steps, site)
-        reach = sum(-x.q.lo * step + 1 for x, step in zip((a, b), steps, strict=True))
+        reach = sum(max(-x.q.lo, x.q.hi) * step + 1 for x, step in zip((a, b), steps, strict=True))
         end = int(np.ceil(reach)) + (1 << GUARD)
         self.proofs.append(prove(site, "sum with guard bits", -end, end, WIDTH))
         shape = np.broadcast_shapes(a.shape, b.shape)

@@ -63,9 +63,23 @@ class IntegerModel:
         arithmetic: Arithmetic = FAST,
         tap: Callable[[str, IntArray], Any] = lambda site, codes: None,
     ) -> NDArray[np.int32]:
-        """Return logits [B, classes] int32 of image codes [B, C, H, W], with integers only."""
+        """Return logits [B, classes] int32 of image codes [B, C, H, W], with integers only.
+
+        Raises TypeError for codes that are not integers, ValueError for another shape or for a
+        code outside the grid of the input, for which nothing was proved.
+        """
+        self._check_codes(codes)
         ops = IntegerOps(self.constants, self.scales, arithmetic, tap)
         return np.asarray(forward(ops, codes, self.constants, self.config).codes.astype(np.int32))
+
+    def _check_codes(self, codes: IntArray) -> None:
+        shape, grid = (self.config.channels, *self.config.image), self.grid("input")
+        if not np.issubdtype(codes.dtype, np.integer):
+            raise TypeError(f"codes are integers, got {codes.dtype}; call the engine on pixels")
+        if codes.ndim != 4 or codes.shape[1:] != shape or len(codes) == 0:
+            raise ValueError(f"codes have shape [B, {shape}] with B above 0, got {codes.shape}")
+        if codes.min() < grid.lo or codes.max() > grid.hi:
+            raise ValueError(f"codes lie in [{grid.lo}, {grid.hi}]; there is one outside")
 
     def grid(self, site: str) -> QParams:
         """Return the grid that the codes of activation `site` stand for."""

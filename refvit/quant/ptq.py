@@ -101,12 +101,23 @@ def make_grids(model: Model, seen: MinMax, chosen: Recipe) -> dict[str, QParams]
     return grids
 
 
+BIAS_BITS = 24  # a bias is at most 2**24 of its accumulator's steps, whatever its weights
+
+
 def linear_grids(p: Params, x: QParams, chosen: Recipe) -> dict[str, QParams]:
-    """Return the grids of a linear's weight, by output channel, and of its bias: s_x * s_w."""
+    """Return the grids of a linear's weight, by output channel, and of its bias: s_x * s_w.
+
+    A channel whose weights are nearly or wholly zero takes its scale from its bias, which would
+    otherwise have no grid of its own to lie on.
+    """
     spec = chosen.spec(p.at("weight"))
-    per_channel = spec.axis is not None
-    largest = np.abs(p.weight).max(axis=1) if per_channel else np.abs(p.weight).max()
-    weight = symmetric(largest, spec.bits, axis=spec.axis)
+    largest = np.abs(p.weight.astype(np.float64)).max(axis=1)
+    if p.get("bias") is not None:
+        step = np.abs(p.bias.astype(np.float64)) / x.scale / 2**BIAS_BITS
+        largest = np.maximum(largest, step * ((1 << (spec.bits - 1)) - 1))
+    weight = symmetric(
+        largest if spec.axis is not None else largest.max(), spec.bits, axis=spec.axis
+    )
     if p.get("bias") is None:
         return {p.at("weight"): weight}
     scale = np.broadcast_to(weight.scale * x.scale, p.bias.shape)

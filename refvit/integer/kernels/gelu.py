@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refvit.integer.arithmetic import PRODUCT_EXACT, Arithmetic
-from refvit.integer.bounds import Proof, prove
+from refvit.integer.bounds import Proof, prove, prove_codes
 from refvit.integer.fixedpoint import dyadic, shift_round
 
 IntArray = NDArray[Any]
@@ -41,6 +41,7 @@ def plan(
     out = dyadic(scale * A / 2 ** (2 * GRID - keep) / 2 / out_scale, site)
     gate = (2 * ONE + (1 << keep >> 1)) >> keep
     proofs = [
+        prove_codes(site, lo, hi),
         prove(site, "square", 0, END**2, "lower GRID"),
         prove(site, "1 + L + rounding", 0, 2 * ONE + (1 << keep >> 1), "lower GRID"),
         prove(site, "x (1 + L)", -largest * gate, largest * gate, "give the input fewer bits"),

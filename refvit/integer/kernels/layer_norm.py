@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refvit.integer.arithmetic import Arithmetic
-from refvit.integer.bounds import Proof, prove
+from refvit.integer.bounds import Proof, prove, prove_codes
 from refvit.integer.fixedpoint import bit_length, dyadic, i_sqrt, shift_round
 
 IntArray = NDArray[Any]
@@ -34,6 +34,11 @@ BETA = "this gamma or beta is too large for the output scale"
 def square_bits(width: int) -> int:
     """Return the bits a centred value may have so that `width` squares sum to at most 2**29."""
     return (29 - (width - 1).bit_length()) // 2
+
+
+def least_shift(eps_exponent: Any) -> Any:
+    """Return the least shift of a row that keeps eps, of 14 bits at that exponent, below 2**28."""
+    return (eps_exponent - 13) >> 1
 
 
 def plan(
@@ -58,12 +63,19 @@ def plan(
     eps_code, eps_exponent = round(fraction * 2**14), exponent - 14
     squares = width * 4 ** square_bits(width) + (1 << 28)
     spread = width * (hi - lo)
+    spread += 1 << max(0, spread.bit_length() - square_bits(width) - 1)  # its own rounding
     product = 4**ROOT_BITS  # 15 bits of y times 2**29 // root, where root >= 2**14
     # The row's largest is among the squares with at least square_bits - 1 bits, so its share of
     # their root is at most 1 + 2**-square_bits, and the roundings after that are far smaller.
     slack = 1 + 2.0 ** (1 - square_bits(width))
     end = math.ceil(np.abs(gain).max() * slack + np.abs(offset).max()) + (1 << GUARD)
+    if least_shift(eps_exponent) > 30:
+        raise OverflowError(
+            f"{site}: eps is {width**3 * eps / scale**2:.3g} squared steps of the "
+            f"input, beyond 2**88; the scale {scale:.3g} is too small for it"
+        )
     proofs = [
+        prove_codes(site, lo, hi),
         prove(site, "centred value", -spread, spread, "give the input fewer bits"),
         prove(site, "sum of squares + eps", 0, squares, "lower ROOT_BITS"),
         prove(site, "y x reciprocal", -product, product, "lower ROOT_BITS"),
@@ -84,7 +96,7 @@ def normalise(x: IntArray, c: Any) -> IntArray:
     width = x.shape[-1]
     y = np.int32(width) * x - x.sum(-1, keepdims=True, dtype=np.int32)
     bits = bit_length(np.abs(y).max(-1, keepdims=True))
-    least = (c.eps_exponent - 13) >> 1 if c.eps_code else -30  # keeps eps below 2**28
+    least = least_shift(c.eps_exponent) if c.eps_code else -30
     coarse = np.clip(bits - square_bits(width), least, 30)
     squares = np.square(shift_round(y, coarse)).sum(-1, keepdims=True, dtype=np.int32)
     squares += shift_round(c.eps_code, np.minimum(2 * coarse - c.eps_exponent, 30))

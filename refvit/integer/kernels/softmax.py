@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refvit.integer.arithmetic import Arithmetic, Requantize
-from refvit.integer.bounds import Proof, prove
+from refvit.integer.bounds import Proof, prove, prove_codes
 from refvit.integer.fixedpoint import bit_length, dyadic, shift_round
 
 IntArray = NDArray[Any]
@@ -47,10 +47,13 @@ def plan(
     out = dyadic(2.0**-RECIPROCAL / out_scale, site)
     top = (C + (1 << (EXP_SHIFT - 1))) >> EXP_SHIFT
     half = 1 << (OCTAVES - 1 + EXP_SHIFT - 1)
+    total = tokens * top
+    spare = total.bit_length() - EXP_BITS  # by which the sum is rounded
     proofs = [
+        prove_codes(site, lo, hi),
         prove(site, "score difference", 0, hi - lo, "give the scores fewer bits"),
         prove(site, "polynomial + rounding", 0, C + half, "lower GRID"),
-        prove(site, "sum of exponentials", 0, tokens * top, "use shorter rows"),
+        prove(site, "sum of exponentials", 0, total + (1 << max(0, spare - 1)), "use shorter rows"),
         prove(
             site,
             "exponential x reciprocal",
