@@ -1,9 +1,9 @@
-"""AdamW with warm-up and cosine decay, and clipping by global norm; state is plain arrays."""
+"""AdamW with warm-up and cosine decay, and clipping by global norm; a step returns a new state."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -30,33 +30,45 @@ def clip_by_global_norm(grads: Arrays, limit: float) -> tuple[Arrays, float]:
     return {name: g * scale for name, g in grads.items()}, norm
 
 
-@dataclass
+@dataclass(frozen=True)
+class TrainState:
+    """Parameters and their moments after `step` updates; replaced whole, never changed."""
+
+    step: int
+    params: Arrays
+    first: Arrays
+    second: Arrays
+
+
+def fresh(params: Arrays) -> TrainState:
+    """Return the state before the first update: moments of zero."""
+    zeros = {name: np.zeros_like(p) for name, p in params.items()}
+    return TrainState(0, params, zeros, zeros)
+
+
+@dataclass(frozen=True)
 class AdamW:
     """Decoupled weight decay (Loshchilov and Hutter 2019, algorithm 2).
 
     Only matrices are decayed: biases, norms and embeddings named `*_token` and `*_embed` are not.
-    `first` and `second` are the moments by parameter name; `step` counts the updates made.
     """
 
     decay: float = 0.03
     beta1: float = 0.9
     beta2: float = 0.999
     eps: float = 1e-8
-    step: int = 0
-    first: Arrays = field(default_factory=dict)
-    second: Arrays = field(default_factory=dict)
 
-    def update(self, params: Arrays, grads: Arrays, rate: float) -> None:
-        """Move every array of `params` in place against its gradient."""
-        self.step += 1
-        unbias1, unbias2 = 1 - self.beta1**self.step, 1 - self.beta2**self.step
+    def update(self, state: TrainState, grads: Arrays, rate: float) -> TrainState:
+        """Return the state one step on: whoever interrupts this still holds the old one whole."""
+        step = state.step + 1
+        unbias1, unbias2 = 1 - self.beta1**step, 1 - self.beta2**step
+        params, first, second = dict(state.params), dict(state.first), dict(state.second)
         for name, g in grads.items():
-            p = params[name]
-            m = self.first.setdefault(name, np.zeros_like(p))
-            v = self.second.setdefault(name, np.zeros_like(p))
-            m += (g - m) * p.dtype.type(1 - self.beta1)
-            v += (g * g - v) * p.dtype.type(1 - self.beta2)
+            p, kind = params[name], params[name].dtype.type
+            m = first[name] + (g - first[name]) * kind(1 - self.beta1)
+            v = second[name] + (g * g - second[name]) * kind(1 - self.beta2)
             if name.endswith(".weight") and p.ndim > 1:
-                p *= p.dtype.type(1 - rate * self.decay)
-            size = p.dtype.type(rate / unbias1)
-            p -= size * m / (np.sqrt(v / p.dtype.type(unbias2)) + p.dtype.type(self.eps))
+                p = p * kind(1 - rate * self.decay)
+            move = kind(rate / unbias1) * m / (np.sqrt(v / kind(unbias2)) + kind(self.eps))
+            params[name], first[name], second[name] = p - move, m, v
+        return TrainState(step, params, first, second)

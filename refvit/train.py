@@ -23,11 +23,12 @@ from refvit.files import read_tensors, write_tensors
 from refvit.images import Preprocess
 from refvit.models import Config, forward, random_params, variant
 from refvit.ops import FloatOps
-from refvit.optim import AdamW, clip_by_global_norm, warmup_cosine
+from refvit.optim import AdamW, TrainState, clip_by_global_norm, fresh, warmup_cosine
 from refvit.params import Params
 from refvit.progress import Progress
 
 Arrays = dict[str, NDArray[Any]]
+PARTS = ("param", "first", "second")  # of a stored state, by the start of its names
 
 
 @dataclass(frozen=True)
@@ -137,54 +138,54 @@ def batches(recipe: TrainRecipe, preprocess: Preprocess, first: int) -> Iterator
             yield ready.result()
 
 
-def train(recipe: TrainRecipe, state: Path, save_every: int = 200) -> Params:
-    """Train as `recipe` says, keeping `state` (a safetensors file) up to date; return the weights.
+def train(recipe: TrainRecipe, path: Path, save_every: int = 200) -> Params:
+    """Train as `recipe` says, keeping the state in `path` (safetensors); return the weights.
 
-    If `state` exists the run goes on from it; ValueError if it belongs to another recipe. The
-    file is replaced atomically every `save_every` steps and when interrupted.
+    If `path` exists the run goes on from it; ValueError if it belongs to another recipe, or if
+    the loss stops being finite. The file is replaced atomically every `save_every` steps and when
+    interrupted, always with a whole step.
     """
-    cfg = variant(recipe.model)
-    preprocess = Preprocess(size=cfg.image)
-    tensors, optimiser = _restore(recipe, cfg, state)
+    cfg, optimiser = variant(recipe.model), AdamW(decay=recipe.decay)
+    state = kept = _restore(recipe, cfg, path)
     pool = ThreadPoolExecutor(recipe.shards)
-    bar = Progress(f"train {recipe.model}", recipe.images, done=optimiser.step * recipe.batch)
-    loss, right, kept = float(np.log(cfg.classes)), 1 / cfg.classes, optimiser.step
+    bar = Progress(f"train {recipe.model}", recipe.images, done=state.step * recipe.batch)
+    loss, right = math.log(cfg.classes), 1 / cfg.classes
     try:
-        for pixels, labels in batches(recipe, preprocess, optimiser.step):
-            grads, now, hit = sharded_gradients(recipe, cfg, tensors, pixels, labels, pool)
+        for pixels, labels in batches(recipe, Preprocess(size=cfg.image), state.step):
+            grads, now, hit = sharded_gradients(recipe, cfg, state.params, pixels, labels, pool)
+            if not math.isfinite(now):
+                raise ValueError(f"the loss is {now} at step {state.step}; lower the rate")
             grads, _ = clip_by_global_norm(grads, recipe.clip)
-            rate = warmup_cosine(optimiser.step, recipe.steps, recipe.warmup, recipe.rate)
-            optimiser.update(tensors, grads, rate)
+            rate = warmup_cosine(state.step, recipe.steps, recipe.warmup, recipe.rate)
+            state = optimiser.update(state, grads, rate)
             loss, right = 0.98 * loss + 0.02 * now, 0.98 * right + 0.02 * hit
             bar.advance(recipe.batch, f"loss {loss:.3f}  accuracy {right:.1%}")
-            if optimiser.step % save_every == 0:
-                _save(recipe, tensors, optimiser, state)
-                kept = optimiser.step
+            if state.step % save_every == 0:
+                _save(recipe, state, path)
+                kept = state
     finally:
         pool.shutdown()
         bar.close()
-        if optimiser.step > kept:
-            _save(recipe, tensors, optimiser, state)
-    return Params(tensors)
+        if state is not kept:
+            _save(recipe, state, path)
+    return Params(state.params)
 
 
-def _restore(recipe: TrainRecipe, cfg: Config, state: Path) -> tuple[Arrays, AdamW]:
-    optimiser = AdamW(decay=recipe.decay)
-    if not state.exists():
-        return dict(random_params(cfg, recipe.seed).items()), optimiser
-    stored, meta = read_tensors(state)
+def _restore(recipe: TrainRecipe, cfg: Config, path: Path) -> TrainState:
+    start = fresh(dict(random_params(cfg, recipe.seed).items()))
+    if not path.exists():
+        return start
+    stored, meta = read_tensors(path)
     if meta.get("recipe") != json.dumps(asdict(recipe)):
-        raise ValueError(f"{state} belongs to another run ({meta.get('recipe')}); name a new file")
-    optimiser.step = int(meta["step"])
-    parts: dict[str, Arrays] = {"param": {}, "first": {}, "second": {}}
-    for name, tensor in stored.items():
-        kind, _, rest = name.partition("/")
-        parts[kind][rest] = tensor.copy()
-    optimiser.first, optimiser.second = parts["first"], parts["second"]
-    return parts["param"], optimiser
+        raise ValueError(f"{path} belongs to another run ({meta.get('recipe')}); name a new file")
+    wanted = {f"{kind}/{name}" for kind in PARTS for name in start.params}
+    if set(stored) != wanted or not meta.get("step", "").isdigit():
+        raise ValueError(f"{path} is not a whole training state; delete it to begin anew")
+    parts = [{name: stored[f"{kind}/{name}"] for name in start.params} for kind in PARTS]
+    return TrainState(int(meta["step"]), *parts)
 
 
-def _save(recipe: TrainRecipe, tensors: Arrays, optimiser: AdamW, state: Path) -> None:
-    parts = {"param": tensors, "first": optimiser.first, "second": optimiser.second}
-    flat = {f"{kind}/{name}": t for kind, part in parts.items() for name, t in part.items()}
-    write_tensors(state, flat, {"recipe": json.dumps(asdict(recipe)), "step": str(optimiser.step)})
+def _save(recipe: TrainRecipe, state: TrainState, path: Path) -> None:
+    parts = zip(PARTS, (state.params, state.first, state.second), strict=True)
+    flat = {f"{kind}/{name}": tensor for kind, part in parts for name, tensor in part.items()}
+    write_tensors(path, flat, {"recipe": json.dumps(asdict(recipe)), "step": str(state.step)})

@@ -1,16 +1,19 @@
 """Training: schedule, optimiser, and a run that may be stopped anywhere."""
 
+import dataclasses
+import json
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from refvit import data
+from refvit import data, optim
 from refvit import train as training
+from refvit.files import write_tensors
 from refvit.images import Preprocess
 from refvit.models import random_params, variant
-from refvit.optim import AdamW, clip_by_global_norm, warmup_cosine
+from refvit.optim import AdamW, clip_by_global_norm, fresh, warmup_cosine
 from refvit.train import TrainRecipe, train
 
 RECIPE = TrainRecipe(images=8 * 6, batch=8, warmup=2)
@@ -34,34 +37,36 @@ def test_clipping_keeps_the_direction_and_bounds_the_norm():
 
 
 def test_adamw_is_its_equations():
-    optimiser, p, w = AdamW(decay=0.1), np.array([1.0]), np.ones((1, 1))
+    optimiser, w = AdamW(decay=0.1), np.ones((1, 1))
+    state = fresh({"bias": np.array([1.0]), "a.weight": w})
     m = v = 0.0
     wanted = 1.0
     for step, g in enumerate([0.3, -0.2, 0.7], start=1):
-        optimiser.update(
-            {"bias": p, "a.weight": w}, {"bias": np.array([g]), "a.weight": 0 * w}, 0.01
-        )
+        state = optimiser.update(state, {"bias": np.array([g]), "a.weight": 0 * w}, 0.01)
         m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
         wanted -= 0.01 * (m / (1 - 0.9**step)) / (np.sqrt(v / (1 - 0.999**step)) + 1e-8)
-    assert p[0] == pytest.approx(wanted, rel=1e-12)
-    assert w[0, 0] == pytest.approx((1 - 0.001) ** 3), "only matrices decay"
+    assert state.params["bias"][0] == pytest.approx(wanted, rel=1e-12)
+    assert state.params["a.weight"][0, 0] == pytest.approx(0.999**3), "only matrices decay"
+    assert w[0, 0] == 1, "the state before is still whole"
 
 
-def test_a_run_stopped_and_resumed_ends_at_the_same_weights(tmp_path, monkeypatch):
+@pytest.mark.parametrize("where", ["gradients", "np.sqrt", "_save"])
+def test_a_run_stopped_anywhere_and_resumed_ends_at_the_same_weights(tmp_path, monkeypatch, where):
+    """Stopped before, in the middle of, or after an update."""
     whole = dict(train(RECIPE, tmp_path / "whole").items())
-    calls = []
+    owner, name = (optim.np, "sqrt") if where == "np.sqrt" else (training, where)
+    real, calls = getattr(owner, name), []
 
-    def stopping(*args):
-        if len(calls) == 3:
-            raise KeyboardInterrupt
+    def stopping(*args, **kwargs):
         calls.append(1)
-        return real(*args)
+        if len(calls) == {"gradients": 7, "np.sqrt": 130, "_save": 2}[where]:
+            raise KeyboardInterrupt
+        return real(*args, **kwargs)
 
-    real = training.gradients
-    monkeypatch.setattr(training, "gradients", stopping)
-    with pytest.raises(KeyboardInterrupt):
-        train(RECIPE, tmp_path / "part")
-    monkeypatch.setattr(training, "gradients", real)
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, stopping)
+        with pytest.raises(KeyboardInterrupt):
+            train(RECIPE, tmp_path / "part", save_every=2)
     resumed = dict(train(RECIPE, tmp_path / "part").items())
     assert all(np.array_equal(whole[name], resumed[name]) for name in whole)
 
@@ -82,13 +87,12 @@ def test_shards_give_the_gradient_of_the_batch():
 
 def test_learning_lowers_the_loss():
     config = variant("nano_vit")
-    tensors = dict(random_params(config, 0).items())
+    state = fresh(dict(random_params(config, 0).items()))
     images, labels = data.shapes10("train", 16)
-    pixels = Preprocess(config.image).normalise(images)
-    optimiser, losses = AdamW(), []
+    pixels, losses = Preprocess(config.image).normalise(images), []
     for _ in range(12):
-        grads, loss, _ = training.gradients(config, tensors, pixels, labels, 0.0)
-        optimiser.update(tensors, grads, 3e-3)
+        grads, loss, _ = training.gradients(config, state.params, pixels, labels, 0.0)
+        state = AdamW().update(state, grads, 3e-3)
         losses.append(loss)
     assert losses[-1] < 0.7 * losses[0]
 
@@ -97,5 +101,9 @@ def test_a_state_of_another_recipe_is_refused(tmp_path):
     train(RECIPE, tmp_path / "state")
     with pytest.raises(ValueError, match="belongs to another run"):
         train(TrainRecipe(images=8 * 6, batch=8, warmup=2, seed=1), tmp_path / "state")
+    meta = {"recipe": json.dumps(dataclasses.asdict(RECIPE)), "step": "3"}
+    write_tensors(tmp_path / "part", {"param/head.bias": np.zeros(10)}, meta)
+    with pytest.raises(ValueError, match="not a whole training state"):
+        train(RECIPE, tmp_path / "part")
     with pytest.raises(ValueError, match="at least one batch"):
         TrainRecipe(images=1)
