@@ -73,6 +73,8 @@ def _load_file(path: Path) -> Model:
     about = parse_metadata(path, meta, ("config", "preprocess", "labels"))
     config, preprocess = config_from(path, about)
     params = check_params(tensors, config, str(path))
+    if len(about["labels"]) != config.classes:
+        raise ValueError(f"{str(path)!r} names {len(about['labels'])} of {config.classes} classes")
     return Model(config, params, preprocess, tuple(about["labels"]), str(path))
 
 

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import refvit
 from refvit import demo, inspect_model
 from refvit.accel import MACHINES
-from refvit.files import write_text
+from refvit.files import writable, write_text
 from refvit.train_command import add_train, run_train
 
 Command = Callable[[argparse.Namespace], tuple[str, Any]]
@@ -134,9 +134,10 @@ def _simulate_options(parser: argparse.ArgumentParser) -> None:
 def _simulate(args: argparse.Namespace) -> tuple[str, Any]:
     config = inspect_model.config_of(args.model)
     report = refvit.simulate(config, machine=args.machine, bits=args.bits, batch=args.batch)
-    for path, make in ((args.html, report.to_html), (args.trace, report.to_trace)):
-        if path is not None:
-            write_text(path, make())
+    wanted = ((args.html, report.to_html), (args.trace, report.to_trace))
+    files = [(writable(path), make()) for path, make in wanted if path is not None]
+    for path, content in files:
+        write_text(path, content)
     return report.table(groups=not args.layers), json.loads(report.to_json())
 
 

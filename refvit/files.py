@@ -48,9 +48,16 @@ def write_tensors(
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file in UTF-8; FileNotFoundError if its directory is missing."""
+    write_bytes(writable(path), text.encode("utf-8"))
+
+
+def writable(path: Path) -> Path:
+    """Return `path` if a file can be written there, else raise OSError that says why not."""
     if not path.parent.is_dir():
         raise FileNotFoundError(f"no directory {str(path.parent)!r} to write {path.name!r} to")
-    write_bytes(path, text.encode("utf-8"))
+    if path.is_dir():
+        raise IsADirectoryError(f"{str(path)!r} is a directory; name a file")
+    return path
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -38,6 +38,8 @@ class Preprocess:
                 f"resample is one of {', '.join(FILTERS)} and centre floor or round; "
                 f"got {self.resample!r} and {self.centre!r}"
             )
+        if len(self.mean) != len(self.std) or not all(s > 0 for s in self.std):
+            raise ValueError(f"mean and std go by channel, std > 0; got {self.mean}, {self.std}")
 
     def __call__(self, image: str | Path | Image.Image | NDArray[np.uint8]) -> Pixels:
         """Return [C, H, W] float32 pixels of a path, a PIL image or a uint8 array [H, W(, C)].

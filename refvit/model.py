@@ -59,6 +59,8 @@ def check_pixels(pixels: NDArray[Any], config: Config) -> NDArray[Any]:
         raise ValueError(
             f"pixels have shape [B, {', '.join(map(str, wanted))}], got {list(x.shape)}"
         )
+    if len(x) == 0:
+        raise ValueError("there are no pixels: B is 0, and at least one image is needed")
     if not np.isfinite(x).all():
         raise ValueError("pixels are not finite: there is a NaN or an infinity among them")
     return x

@@ -75,7 +75,10 @@ def _from_hf(path: Path, about: dict[str, Any], tensors: Arrays) -> Model:
         raise ValueError(f"{path}: model_type {about['model_type']!r} is not supported; 'vit' is")
     if about.get("hidden_act", "gelu") != "gelu":
         raise ValueError(f"{path}: hidden_act {about['hidden_act']!r} is not supported; 'gelu' is")
-    labels = {int(k): str(v) for k, v in about.get("id2label", {}).items()}
+    named_labels = about.get("id2label") or {}
+    if not isinstance(named_labels, dict) or not all(str(k).isdigit() for k in named_labels):
+        raise ValueError(f"{path}: id2label maps numbers to names, got {named_labels!r:.60}")
+    labels = {int(k): str(v) for k, v in named_labels.items()}
     config = ViTConfig(
         width=about.get("hidden_size", 768),
         depth=about.get("num_hidden_layers", 12),
@@ -91,10 +94,12 @@ def _from_hf(path: Path, about: dict[str, Any], tensors: Arrays) -> Model:
     named = {_rename(name): tensor for name, tensor in tensors.items()}
     params = check_params(_flatten_patches(named), config, str(path))
     names = tuple(labels.get(k, f"class {k}") for k in range(config.classes))
-    return Model(config, params, _hf_preprocess(path, config.image), names, str(path))
+    return Model(
+        config, params, _hf_preprocess(path, config.image, config.channels), names, str(path)
+    )
 
 
-def _hf_preprocess(path: Path, image: tuple[int, int]) -> Preprocess:
+def _hf_preprocess(path: Path, image: tuple[int, int], channels: int) -> Preprocess:
     """Read preprocessor_config.json; what it leaves out, or its absence, means ViT's defaults:
     squashed to the model's size, bilinear, mean and deviation 0.5."""
     file = path / "preprocessor_config.json"
@@ -102,11 +107,15 @@ def _hf_preprocess(path: Path, image: tuple[int, int]) -> Preprocess:
     unit = 255.0  # what a level is divided by: 255 x the rescale factor, folded into mean and std
     if about.get("do_rescale", True):
         unit *= float(about.get("rescale_factor", 1 / 255))
-    mean, std = about.get("image_mean", [0.5] * 3), about.get("image_std", [0.5] * 3)
+    mean, std = (about.get(key, [0.5] * channels) for key in ("image_mean", "image_std"))
     if not about.get("do_normalize", True):
-        mean, std = [0.0] * 3, [1.0] * 3
+        mean, std = [0.0] * channels, [1.0] * channels
     resize = _hf_size(about.get("size", list(image))) if about.get("do_resize", True) else image
     crop = _hf_size(about.get("crop_size", list(image))) if about.get("do_center_crop") else resize
+    if len(mean) != channels or len(std) != channels:
+        raise ValueError(
+            f"{str(file)!r}: mean and std are for {len(mean)} channels, not {channels}"
+        )
     if not isinstance(crop, tuple) or crop != image:
         raise ValueError(f"{str(file)!r} makes images of {crop}, the model reads {image}")
     resample = int(about.get("resample", 2))
@@ -152,9 +161,16 @@ def _from_timm(path: Path, about: dict[str, Any], tensors: Arrays) -> Model:
     named = {re.sub(r"^patch_embed\.proj\.", "patch_embed.", name): t for name, t in named.items()}
     params = check_params(_flatten_patches(named), config, str(path))
     names = tuple(f"class {k}" for k in range(config.classes))
-    short = math.floor(min(config.image) / 0.9)  # timm's crop_pct of the plain ViTs
-    preprocess = Preprocess(config.image, resample="bicubic", resize=short, centre="round")
-    return Model(config, params, preprocess, names, str(path))
+    return Model(config, params, _timm_preprocess(about, config), names, str(path))
+
+
+def _timm_preprocess(about: dict[str, Any], config: ViTConfig) -> Preprocess:
+    """Read `pretrained_cfg`; what it leaves out means timm's defaults for plain ViTs."""
+    cfg = about.get("pretrained_cfg", {})
+    mean, std = (tuple(cfg.get(key, (0.5,) * config.channels)) for key in ("mean", "std"))
+    short = math.floor(min(config.image) / cfg.get("crop_pct", 0.9))
+    resample = cfg.get("interpolation", "bicubic")
+    return Preprocess(config.image, mean, std, resample, short, "round")
 
 
 def _split_qkv(name: str, tensor: NDArray[Any]) -> list[tuple[str, NDArray[Any]]]:
@@ -173,5 +189,9 @@ def _flatten_patches(tensors: Arrays) -> Arrays:
     return tensors
 
 
-def _pair(size: int | list[int]) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else (size[0], size[1])
+def _pair(size: Any) -> tuple[int, int]:
+    """A size in a configuration: one number, or a list of height and width."""
+    pair = [size, size] if isinstance(size, int) else size
+    if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(n, int) for n in pair):
+        raise ValueError(f"a size is a whole number or a list of two, got {size!r}")
+    return pair[0], pair[1]

@@ -13,7 +13,7 @@ import numpy as np
 
 from refvit import data
 from refvit.checkpoints import save_model
-from refvit.files import write_text
+from refvit.files import writable, write_text
 from refvit.images import Preprocess
 from refvit.model import Model, batched
 from refvit.models import variant
@@ -59,6 +59,10 @@ def run_train(args: argparse.Namespace) -> tuple[str, Any]:
     """Train, evaluate on fresh images, write the model with its card and its JSON beside it."""
     recipe = TrainRecipe(**{field.name: getattr(args, field.name) for field in fields(TrainRecipe)})
     out: Path = args.out
+    if out.suffix != ".safetensors":
+        raise ValueError(f"--out names a .safetensors file, got {str(out)!r}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    writable(out)
     params = train(recipe, out.with_name(out.name + ".state"))
     config = variant(recipe.model)
     model = Model(config, params, Preprocess(config.image), data.LABELS, str(out))

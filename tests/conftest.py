@@ -13,7 +13,8 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 collect_ignore_glob = ["golden/*", "benchmarks/*"]  # scripts, not tests
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+BESIDE = Path(__file__).resolve().parents[2] / "shared"
+SHARED = Path(os.environ.get("REFVIT_SHARED", BESIDE))
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@ import json
 import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from refvit.accel.memory import best_tiling, recurrence, two_buffers
 from refvit.accel.roofline import dot
 from refvit.accel.row import SUMMED
 from refvit.accel.simulate import gemm_tiling, gemm_traffic
+from refvit.accel.systolic import cut_cycles, gemm_cycles
 from refvit.accel.vector import requantize_cycles, vector_cycles
 from refvit.models import VARIANTS
 
@@ -289,3 +291,42 @@ def test_impossible_machines_are_refused(change, message):
     with pytest.raises(ValueError, match="0 bits"):
         roofline(NANO, bits=0)
     assert isinstance(EDGE, Machine)
+
+
+@given(sizes, sizes, sizes, st.sampled_from(["os", "ws", "is"]), st.booleans(), st.integers(1, 700))
+def test_cutting_the_time_axis_is_paid_for(M, K, N, df, overlap, piece):
+    array = (8, 4, df, overlap)
+    whole = cut_cycles((M, K, N), 10_000, *array)
+    assert whole == gemm_cycles(M, K, N, *array)
+    assert cut_cycles((M, K, N), piece, *array) >= whole
+
+
+@pytest.mark.parametrize("name", ["deit_tiny", "vit_base"])
+@pytest.mark.parametrize("machine", MACHINES)
+def test_larger_buffers_never_move_more(name, machine):
+    """Bytes fall with size; time may not, as fewer, larger tiles overlap less."""
+    hw = MACHINES[machine]
+    before = None
+    for grow in (1, 2, 4, 32):
+        buffers = {
+            key: getattr(hw, key) * grow for key in ("sram_a_bytes", "sram_b_bytes", "sram_o_bytes")
+        }
+        moved = simulate(VARIANTS[name], replace(hw, **buffers)).totals["dram_bytes"]
+        assert before is None or moved <= before
+        before = moved
+
+
+def test_columns_never_touch_and_sizes_never_wrap():
+    text = simulate(VARIANTS["vit_large"], batch=8).table(groups=False)
+    widths = [len(line.split()) for line in text.splitlines()[2:-2]]
+    assert set(widths) == {9}
+    big = np.int32(2**20)
+    assert gemm_cycles(big, big, big) == gemm_cycles(2**20, 2**20, 2**20) > 2**31
+
+
+@pytest.mark.parametrize("bits", [4, 8, 16])
+def test_every_gemm_moves_its_operands_at_least_once(bits):
+    layers = {layer.name: layer for layer in workload(VARIANTS["deit_tiny"])}
+    for row in simulate(VARIANTS["deit_tiny"], bits=bits).rows:
+        x = layers[row.name]
+        assert row.dram_bytes >= x.count * (x.M * x.K + x.K * x.N + x.M * x.N) * bits // 8

@@ -100,7 +100,7 @@ def broken_models(folder: Path):
     nan = tensors | {"norm.weight": np.full(48, np.nan, np.float32)}
     save_model(
         folder / "nan.safetensors",
-        refvit.Model(model.config, Params(nan), model.preprocess, ()),
+        refvit.Model(model.config, Params(nan), model.preprocess, model.labels),
         {},
     )
     shape = tensors | {"head.weight": np.zeros((10, 47), np.float32)}
@@ -156,9 +156,14 @@ def test_every_mistake_is_one_line_and_exit_code_2(capsys, tmp_path, image):
         (["simulate", "nano_vit", "--html", "nowhere/x.html"], "no directory 'nowhere'"),
         (["--images", "0"], "at least 1"),
         (["--images", "many"], "a whole number of at least 1, got 'many'"),
-        (["train", "--out", "x", "--difficulty", "3"], "difficulty and smoothing lie in [0, 1]"),
-        (["train", "--out", "x", "--rate", "nan"], "rate and clip are above 0"),
-        (["train", "--out", "x", "--model", "vit_nano"], "no variant 'vit_nano'"),
+        (
+            ["train", "--out", "x.safetensors", "--difficulty", "3"],
+            "difficulty and smoothing lie in [0, 1]",
+        ),
+        (["train", "--out", "x.safetensors", "--rate", "nan"], "rate and clip are above 0"),
+        (["train", "--out", "m.json"], "names a .safetensors file"),
+        (["simulate", "nano_vit", "--html", "."], "is a directory"),
+        (["train", "--out", "x.safetensors", "--model", "vit_nano"], "no variant 'vit_nano'"),
     ],
 )
 def test_bad_arguments_are_one_line_and_exit_code_2(capsys, argv, message):

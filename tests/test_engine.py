@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -11,11 +12,14 @@ import numpy as np
 import pytest
 
 import refvit
+from refvit.checkpoints import weights_folder
 from refvit.integer import FAST, PLAIN, IntegerOps
 from refvit.integer.bounds import dot_range
+from refvit.integer.compiler import Coded, CompileOps
 from refvit.lockstep import LockstepOps, activation_grids, reference_params
 from refvit.models import ViTConfig, forward, random_params, workload_records
-from refvit.quant import Recipe, Spec
+from refvit.quant import QParams, Recipe, Spec
+from refvit.train import TrainRecipe
 
 # A compiled nano_vit (tests/golden/make_engine.py), and its logits of the first 12 test images.
 GOLDEN = Path(__file__).parent / "golden" / "nano_vit_w8a8.safetensors"
@@ -263,3 +267,63 @@ def test_an_artefact_replays_bit_for_bit_and_is_guarded(engine, pixels, tmp_path
     (tmp_path / "c.safetensors").write_bytes(raw[:-100])
     with pytest.raises(ValueError, match="not a whole safetensors file"):
         refvit.load(tmp_path / "c.safetensors")
+
+
+def test_sums_of_unsigned_codes_are_bounded_by_their_greatest():
+    """With a tiny output scale two codes of 65535 must not wrap: they are refused."""
+    ops = CompileOps({"s": QParams(np.array(1 / 20000), 16)})
+    wide = Coded((1, 1), QParams(np.array(1.0), 16, signed=False))
+    with pytest.raises(OverflowError, match="s: sum with guard bits"):
+        ops.add(wide, wide, site="s")
+
+
+def test_what_the_engine_cannot_mean_is_refused(quantized, engine):
+    grid = quantized.qparams["blocks.0.norm1"]
+    shifted = dict(quantized.qparams) | {"blocks.0.norm1": dataclasses.replace(grid, zero_point=3)}
+    with pytest.raises(ValueError, match=r"blocks\.0\.norm1: the engine is symmetric"):
+        refvit.compile(dataclasses.replace(quantized, qparams=shifted))
+    with pytest.raises(TypeError, match="codes are integers, got float32"):
+        engine.run(np.zeros((1, 3, 32, 32), np.float32))
+    with pytest.raises(ValueError, match=r"codes lie in \[-128, 127\]"):
+        engine.run(np.full((1, 3, 32, 32), 200, np.int16))
+    with pytest.raises(ValueError, match="codes have shape"):
+        engine.run(np.zeros((1, 3, 32, 31), np.int8))
+
+
+def test_a_channel_of_zeros_keeps_its_bias(model, calibration, pixels):
+    tensors = dict(model.params.items())
+    weight, bias = tensors["head.weight"].copy(), tensors["head.bias"].copy()
+    weight[3], bias[3] = 0, 0.7
+    weight[4] = 1e-12
+    tensors |= {"head.weight": weight, "head.bias": bias}
+    pruned = dataclasses.replace(model, params=refvit.params.Params(tensors))
+    engine = refvit.compile(refvit.quantize(pruned, calibration))
+    logits = engine(pixels) * engine.scale
+    assert np.abs(logits[:, 3] - 0.7).max() <= engine.scale
+    assert np.abs(logits[:, 4] - bias[4]).max() <= engine.scale
+
+
+def test_accuracy_is_what_the_card_and_the_readme_say(model):
+    """2,000 images: float 90 % at least, w8a8 integers within 0.3 points, w4a4 3 below or more."""
+    images, labels = refvit.data.shapes10("test", 2000)
+    calibration = model.preprocess.normalise(refvit.data.shapes10("calibration", 128)[0])
+
+    def top1(classify):
+        parts = (slice(i, i + 100) for i in range(0, 2000, 100))
+        found = [classify(model.preprocess.normalise(images[p])).argmax(1) for p in parts]
+        return np.mean(np.concatenate(found) == labels)
+
+    exact = top1(model)
+    card = json.loads((weights_folder() / "nano_vit.json").read_text())
+    assert exact == pytest.approx(card["test_top1"], abs=0.0011)
+    assert exact >= 0.9
+    assert top1(refvit.compile(refvit.quantize(model, calibration, "w8a8"))) >= exact - 0.003
+    assert top1(refvit.quantize(model, calibration, "w4a4")) <= exact - 0.03
+
+
+def test_the_card_describes_the_file_that_is_shipped():
+    card = json.loads((weights_folder() / "nano_vit.json").read_text())
+    raw = (weights_folder() / "nano_vit.safetensors").read_bytes()
+    assert hashlib.sha256(raw).hexdigest() == card["sha256"]
+    assert card["recipe"] == dataclasses.asdict(TrainRecipe())
+    assert card["command"] == "refvit train --out weights/nano_vit.safetensors"

@@ -5,10 +5,11 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import refvit
+from refvit.integer import fixedpoint
 from refvit.integer.arithmetic import FAST, PLAIN
 from refvit.integer.bounds import Proof, prove, widest
 from refvit.integer.kernels import gelu, layer_norm, softmax
@@ -213,3 +214,67 @@ def test_the_specification_names_the_constants_of_the_code():
     for name, value in (("2**27", softmax.RECIPROCAL), ("2**29", 2 * layer_norm.ROOT_BITS - 1)):
         assert name == f"2**{value}"
         assert f"({name} //" in text
+
+
+class Wide:
+    """NumPy, but with int64 for int32: what the kernels would compute without a limit."""
+
+    int32 = np.int64
+
+    def __getattr__(self, name):
+        return getattr(np, name)
+
+
+def extremes(rng, shape, lo, hi):
+    """Codes of every kind: spread, at both ends, nearly constant, one outlier."""
+    x = rng.integers(lo, hi + 1, (4, *shape))
+    x[1] = np.where(rng.random(shape) < 0.5, lo, hi)
+    x[2] = rng.integers(-1, 2, shape)
+    x[3] = lo
+    x[3, ..., 0] = hi
+    return x.astype(np.int8 if hi < 128 else np.int16)
+
+
+scales = st.builds(lambda e, f: f * 2.0**e, st.integers(-34, 8), st.floats(1, 2))
+
+
+@given(
+    st.sampled_from(["softmax", "gelu", "norm"]),
+    st.sampled_from([INT8, INT16]),
+    scales,
+    st.sampled_from([1e-4, 1e-2, 1.0]),
+    st.sampled_from([0.0, 1e-12, 1e-5, 10.0]),
+    st.sampled_from([1, 2, 7, 48, 197, 768, 3072]),
+)
+@example("norm", INT16, 1e-8, 1e-3, 10.0, 3072)
+def test_no_int32_of_a_kernel_that_compiles_ever_wraps(kernel, ends, scale, out, eps, width):
+    """Run again with 64-bit integers everywhere, every kernel gives the same codes."""
+    rng = np.random.default_rng(width)
+    x, (lo, hi) = extremes(rng, (3, width), *ends), (-(2**15), 2**15 - 1)
+    gamma, beta = rng.standard_normal(width), rng.standard_normal(width)
+    plans = {
+        "softmax": lambda: softmax.plan("s", scale, out / 16, *ends, width),
+        "gelu": lambda: gelu.plan("s", scale, scale * out, *ends),
+        "norm": lambda: layer_norm.plan("s", scale, out, *ends, gamma, beta, eps),
+    }
+    try:
+        c = constants(plans[kernel]())
+    except OverflowError:
+        return  # refused, as it should be where it cannot be proved
+    run = {"softmax": softmax.softmax, "gelu": gelu.gelu, "norm": layer_norm.layer_norm}[kernel]
+    narrow = run(x, c, PLAIN, lo, hi)
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (fixedpoint, softmax, gelu, layer_norm):
+            patch.setattr(module, "np", Wide())
+        wide = run(x, c.map(lambda t: t.astype(np.int64)), PLAIN, lo, hi)
+    assert np.array_equal(narrow, wide)
+
+
+def test_inputs_that_would_wrap_are_refused():
+    one, zero = np.ones(3072), np.zeros(3072)
+    with pytest.raises(OverflowError, match="too small for it"):
+        layer_norm.plan("s", 1e-8, 1e-3, *INT16, one, zero, 1e6)
+    with pytest.raises(OverflowError, match=r"input code .* int16"):
+        gelu.plan("s", 1e-6, 1e-6, -(2**23), 2**23 - 1)
+    with pytest.raises(OverflowError, match="sum of exponentials"):
+        softmax.plan("s", 0.1, 1 / 65535, *INT8, 180_430)

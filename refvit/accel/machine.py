@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from numbers import Integral
 
 from refvit.accel.energy import TABLES
@@ -40,7 +41,7 @@ class Machine:
     def __post_init__(self) -> None:
         for name in SIZES:
             size = getattr(self, name)
-            _require(size > 0, self, f"{name} is {size}; it has to be above 0")
+            _require(0 < size < inf, self, f"{name} is {size}; it has to be above 0 and finite")
         for name in WHOLE:
             size = getattr(self, name)
             _require(isinstance(size, Integral), self, f"{name} is {size}; give a whole number")

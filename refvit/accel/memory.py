@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refvit.accel.machine import Machine
-from refvit.accel.systolic import ceil_div, mapping
+from refvit.accel.systolic import ceil_div, cut_cycles, mapping
 
 PARTIAL_BYTES = 4  # of an int32 sum
 ORDERS = ("weights outer", "activations outer")
@@ -30,7 +30,8 @@ IMPOSSIBLE = np.iinfo(np.int64).max
 class Tiling:
     """The chosen outer tile, how many there are, and the bytes loaded and stored in all.
 
-    `spill_bytes` are those of int32 partial sums: part of the loads, and as many of the stores.
+    `time_piece` is the tile's size along the array's time axis. `spill_bytes` are those of int32
+    partial sums: part of the loads, and as many of the stores.
     """
 
     m: int
@@ -38,6 +39,7 @@ class Tiling:
     n: int
     order: str
     tiles: int
+    time_piece: int
     load_bytes: int
     store_bytes: int
     spill_bytes: int = 0
@@ -57,29 +59,42 @@ def candidates(size: int, unit: int) -> NDArray[np.int64]:
 def best_tiling(
     M: int, K: int, N: int, machine: Machine, a_bytes: int, b_bytes: int, o_bytes: int
 ) -> Tiling:
-    """Return the tiling of least DRAM traffic; `*_bytes` are of one element of A, B, output."""
+    """Return the tiling of least DRAM traffic, and among those of least time.
+
+    `*_bytes` are of one element of A, B, output.
+    """
     sizes, widths = (M, K, N), (a_bytes, b_bytes, o_bytes)
     along = mapping(0, 1, 2, machine.dataflow)  # which of M, K, N lies along rows, columns, time
-    units = dict(zip(along, (machine.rows, machine.cols, 1), strict=True))
+    units = dict(zip(along, (machine.rows, machine.cols, machine.rows), strict=True))
     axes = (candidates(size, units[axis]) for axis, size in enumerate(sizes))
-    m, k, n = np.meshgrid(*axes, indexing="ij")
-    fits = (m * k * a_bytes <= machine.sram_a_bytes // 2) & (
-        k * n * b_bytes <= machine.sram_b_bytes // 2
-    )
-    fits &= m * n * PARTIAL_BYTES <= machine.sram_o_bytes // 2
-    options = [_traffic(order, sizes, (m, k, n), widths) for order in (0, 1)]
+    tile = np.meshgrid(*axes, indexing="ij")
+    fits = _fits(tile, widths, machine)
+    options = [_traffic(order, sizes, tile, widths) for order in (0, 1)]
     totals = np.stack([np.where(fits, sum(option), IMPOSSIBLE) for option in options])
-    pieces = np.broadcast_to(-(-M // m) * -(-K // k) * -(-N // n), totals.shape)
-    least = totals.ravel() == totals.min()
-    best = int(np.where(least, pieces.ravel(), IMPOSSIBLE).argmin())  # then the fewest tiles
-    order, *at = np.unravel_index(best, totals.shape)
-    rows, inner, cols = (int(axis[tuple(at)]) for axis in (m, k, n))
-    load, store = (int(x[tuple(at)]) for x in options[order])
-    count = int(pieces[(order, *at)])
+    pieces = np.prod([-(-size // part) for size, part in zip(sizes, tile, strict=True)], axis=0)
+    piece, array = tile[along[2]], (machine.rows, machine.cols, machine.dataflow, machine.overlap)
+    compute = cut_cycles(sizes, piece, *array) / pieces
+    speed = pieces * machine.dram_bytes_per_cycle
+    times = np.stack([_cycles(compute, d / speed, s / speed, pieces) for d, s in options])
+    order, *at = np.unravel_index(
+        np.where(totals == totals.min(), times, np.inf).argmin(), times.shape
+    )
+    where = tuple(at)
+    load, store = (int(x[where]) for x in options[order])
+    m, k, n = (int(part[where]) for part in tile)
     spill = store - M * N * o_bytes
-    tiling = Tiling(rows, inner, cols, ORDERS[order], count, load, store, spill)
+    count, cut = int(pieces[where]), int(piece[where])
+    tiling = Tiling(m, k, n, ORDERS[order], count, cut, load, store, spill)
     assert tiling.bytes >= M * K * a_bytes + K * N * b_bytes + M * N * o_bytes
     return tiling
+
+
+def _fits(tile: Any, widths: Any, machine: Machine) -> NDArray[np.bool_]:
+    """Which tiles fit half of each SRAM."""
+    (m, k, n), (a_bytes, b_bytes, _) = tile, widths
+    a = m * k * a_bytes <= machine.sram_a_bytes // 2
+    b = k * n * b_bytes <= machine.sram_b_bytes // 2
+    return np.asarray(a & b & (m * n * PARTIAL_BYTES <= machine.sram_o_bytes // 2))
 
 
 def _traffic(order: int, sizes: Any, tile: Any, widths: Any) -> tuple[Any, Any]:
@@ -123,11 +138,14 @@ def two_buffers(compute: float, load: float, store: float, tiles: int) -> Timing
     >>> two_buffers(10, 3, 2, 5).cycles, two_buffers(2, 3, 2, 5).cycles
     (55, 25)
     """
-    total = load + compute + store
-    if tiles > 1:
-        pace = max(compute, load + store)
-        total = load + max(compute, load) + (tiles - 2) * pace + max(compute, store) + store
+    total = _cycles(compute, load, store, tiles).item()
     return Timing(total, tiles * compute, tiles * (load + store), load, store)
+
+
+def _cycles(c: Any, d: Any, s: Any, tiles: Any) -> Any:
+    """The formula of `two_buffers`, for arrays too."""
+    several = d + np.maximum(c, d) + (tiles - 2) * np.maximum(c, d + s) + np.maximum(c, s) + s
+    return np.where(np.asarray(tiles) > 1, several, c + d + s)
 
 
 def recurrence(compute: list[float], load: list[float], store: list[float]) -> float:

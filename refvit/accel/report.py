@@ -100,8 +100,8 @@ def _bound(rows: tuple[Row, ...]) -> str:
 def _line(name: str, x: Mapping[str, Any], bound: str) -> str:
     energy = f"{x['uj_low']:,.2f} - {x['uj_high']:,.2f}"
     return (
-        f"{name:<22}{x['cycles']:>12,}{x['utilization']:>8.1%}{x['dram_bytes']:>13,}"
-        f"{x['us']:>11,.2f}{energy:>20}  {bound}"
+        f"{name:<21} {x['cycles']:>11,} {x['utilization']:>7.1%} {x['dram_bytes']:>12,} "
+        f"{x['us']:>10,.2f} {energy:>19}  {bound}"
     )
 
 

@@ -17,7 +17,15 @@ from refvit.accel.machine import machine as find_machine
 from refvit.accel.memory import PARTIAL_BYTES, Tiling, Timing, best_tiling, two_buffers
 from refvit.accel.report import Report
 from refvit.accel.row import Row
-from refvit.accel.systolic import ceil_div, gemm_cycles, sram_outputs, sram_reads, utilization
+from refvit.accel.systolic import (
+    ceil_div,
+    cut_cycles,
+    gemm_cycles,
+    mapping,
+    sram_outputs,
+    sram_reads,
+    utilization,
+)
 from refvit.accel.vector import FUSED, requantize_cycles, vector_cycles, vector_ops
 from refvit.accel.workload import Layer, workload
 
@@ -63,10 +71,14 @@ def writes_stream(layer: Layer) -> bool:
 def gemm_row(layer: Layer, hw: Machine, bits: int) -> Row:
     """Simulate a GEMM: array cycles, tiles through two buffers, SRAM and DRAM traffic."""
     M, K, N, count = layer.M, layer.K, layer.N, layer.count
+    tiling = gemm_tiling(layer, hw, bits)
     compute = float(gemm_cycles(M, K, N, hw.rows, hw.cols, hw.dataflow, hw.overlap, count=count))
+    if tiling.tiles > 1:  # the array starts over for every piece of its time axis
+        array = (hw.rows, hw.cols, hw.dataflow, hw.overlap)
+        compute = max(compute, count * float(cut_cycles((M, K, N), tiling.time_piece, *array)))
     compute += requantize_cycles(layer.elements, hw.vector_lanes, compute)
     load, store = gemm_traffic(layer, hw, bits)
-    tiles, speed = gemm_tiling(layer, hw, bits).tiles, hw.dram_bytes_per_cycle
+    tiles, speed = tiling.tiles, hw.dram_bytes_per_cycle
     timing = two_buffers(
         compute / (tiles * count), load / tiles / speed, store / tiles / speed, tiles * count
     )
@@ -104,6 +116,13 @@ def gemm_sram_bytes(layer: Layer, hw: Machine, bits: int) -> tuple[tuple[int, in
     M, K, N, count = layer.M, layer.K, layer.N, layer.count
     read_a, read_b = sram_reads(M, K, N, hw.rows, hw.cols, hw.dataflow)
     wrote, reread = sram_outputs(M, K, N, hw.rows, hw.dataflow)
+    pieces = ceil_div(mapping(M, K, N, hw.dataflow)[2], gemm_tiling(layer, hw, bits).time_piece)
+    if hw.dataflow == "ws":  # what stays in the array is read again for every piece of time
+        read_b *= pieces
+    elif hw.dataflow == "is":
+        read_a *= pieces
+    else:
+        wrote, reread = wrote * pieces, wrote * (pieces - 1)
     # os keeps its sums in the PEs
     sum_bytes = result_bytes(layer, bits) if hw.dataflow == "os" else PARTIAL_BYTES
     return (

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from refvit.accel.systolic import ceil_div, mapping, require_sizes
 
 Int = NDArray[Any]
+ALONE = 1 << 40  # the period of a fold that no other follows
 
 
 def step_gemm(
@@ -38,12 +39,25 @@ def step_gemm(
     require_sizes(M=a.shape[0], K=a.shape[1], N=b.shape[1], rows=rows, cols=cols)
     mapping(a.shape[0], a.shape[1], b.shape[1], dataflow)
     a, b = a.astype(np.int32), b.astype(np.int32)
-    if dataflow == "os":
-        return _output_stationary(a, b, rows, cols, overlap)
-    if dataflow == "ws":
-        return _weight_stationary(a, b, rows, cols, overlap)
-    product, cycles = _weight_stationary(b.T, a.T, rows, cols, overlap)
-    return product.T, cycles
+    if dataflow == "is":
+        product, cycles = _run(_weight_stationary, b.T, a.T, rows, cols, overlap)
+        return product.T, cycles
+    array = _output_stationary if dataflow == "os" else _weight_stationary
+    return _run(array, a, b, rows, cols, overlap)
+
+
+def _run(array: Any, a: Int, b: Int, rows: int, cols: int, overlap: bool) -> tuple[Int, int]:
+    """Step all folds as one stream, or each alone, begun when the one before was seen to end."""
+    if overlap:
+        product, cycles = array(a, b, rows, cols, None)
+        return product, cycles
+    total, clock = np.zeros((a.shape[0], b.shape[1]), np.int32), 0
+    fold = 0
+    while True:
+        product, cycles = array(a, b, rows, cols, fold)
+        if cycles == 0:
+            return total, clock
+        total, clock, fold = total + product, clock + cycles, fold + 1
 
 
 def _tiles(x: Int, height: int, width: int) -> Int:
@@ -71,16 +85,20 @@ def _feed(fold: Int, step: Int, enabled: Int, element: Callable[[int, int, int],
     return np.array([element(f, i, lane) if on else 0 for lane, (f, i, on) in lanes], np.int32)
 
 
-def _weight_stationary(a: Int, b: Int, rows: int, cols: int, overlap: bool) -> tuple[Int, int]:
-    """Rows hold K, columns N, and the M rows of a stream through; partial sums flow down."""
+def _weight_stationary(a: Int, b: Int, rows: int, cols: int, only: int | None) -> tuple[Int, int]:
+    """Rows hold K, columns N, and the M rows of a stream through; partial sums flow down.
+
+    Steps every fold in a stream, or `only` one, until its last result is latched.
+    """
     time = a.shape[0]
     streams, weights = _tiles(a, time, rows)[0], _tiles(b, rows, cols)
     folds = [(k, n) for n in range(weights.shape[1]) for k in range(weights.shape[0])]
-    period = max(time, rows) if overlap else 2 * rows + cols + time - 2
+    folds = folds if only is None else folds[only : only + 1]
+    period = max(time, rows) if only is None else ALONE
     local = -np.add.outer(np.arange(rows), np.arange(cols))
     shadow, link, held, west, south = (np.zeros((rows, cols), np.int32) for _ in range(5))
     out = np.zeros((weights.shape[1], time, cols), np.int32)
-    left, last, cycle = len(folds) * time * cols, 0, 0
+    left, last, cycle = len(folds) * time * cols, -1, 0
     while left:
         fold, at, loads = _schedule(local + cycle, period, len(folds), rows)
         run, row, works = _schedule(local + cycle - rows, period, len(folds), time)
@@ -98,17 +116,21 @@ def _weight_stationary(a: Int, b: Int, rows: int, cols: int, overlap: bool) -> t
     return out.swapaxes(0, 1).reshape(time, -1)[:, : b.shape[1]], last + 1
 
 
-def _output_stationary(a: Int, b: Int, rows: int, cols: int, overlap: bool) -> tuple[Int, int]:
-    """Rows hold M, columns N, and K streams through; finished sums shift out below."""
+def _output_stationary(a: Int, b: Int, rows: int, cols: int, only: int | None) -> tuple[Int, int]:
+    """Rows hold M, columns N, and K streams through; finished sums shift out below.
+
+    Steps every fold in a stream, or `only` one, until its last result is latched.
+    """
     time = a.shape[1]
     lefts, tops = _tiles(a, rows, time)[:, 0], _tiles(b, time, cols)[0]
     folds = [(m, n) for n in range(len(tops)) for m in range(len(lefts))]
-    period = max(time, rows) if overlap else 2 * rows + cols + time - 2
-    wait = period if overlap else time  # from a fold's first operand to its drain
+    folds = folds if only is None else folds[only : only + 1]
+    period = max(time, rows) if only is None else ALONE
+    wait = period if only is None else time  # from a fold's first operand to its drain
     local = -np.add.outer(np.arange(rows), np.arange(cols))
     acc, done, link, west, north = (np.zeros((rows, cols), np.int32) for _ in range(5))
     out = np.zeros((len(lefts), rows, len(tops), cols), np.int32)
-    left, last, cycle = len(folds) * rows * cols, 0, 0
+    left, last, cycle = len(folds) * rows * cols, -1, 0
     while left:
         fold, k, works = _schedule(local + cycle, period, len(folds), time)
         ready, step, drains = _schedule(local + cycle - wait, period, len(folds), rows)

@@ -16,6 +16,9 @@ output-stationary folds drain for free: R + C + T - 2.
 from __future__ import annotations
 
 from numbers import Integral
+from typing import Any
+
+import numpy as np
 
 DATAFLOWS = ("os", "ws", "is")
 
@@ -32,11 +35,15 @@ def ceil_div(a: int, b: int) -> int:
     return -(-a // b)
 
 
-def require_sizes(**sizes: int) -> None:
-    """Raise ValueError for the first size that is not a whole number of at least 1."""
+def require_sizes(**sizes: int) -> tuple[int, ...]:
+    """Return the sizes as Python's integers, which do not wrap as NumPy's do.
+
+    Raises ValueError for the first that is not a whole number of at least 1.
+    """
     for name, size in sizes.items():
-        if not isinstance(size, Integral) or size < 1:
+        if not isinstance(size, Integral) or isinstance(size, bool) or size < 1:
             raise ValueError(f"{name} is a whole number of at least 1; got {size!r}")
+    return tuple(int(size) for size in sizes.values())
 
 
 def gemm_cycles(
@@ -62,7 +69,7 @@ def gemm_cycles(
     >>> gemm_cycles(49, 49, 32, dataflow="os", compat="scalesim")
     222
     """
-    require_sizes(M=M, K=K, N=N, rows=rows, cols=cols, count=count)
+    M, K, N, rows, cols, count = require_sizes(M=M, K=K, N=N, rows=rows, cols=cols, count=count)
     if compat not in (None, "scalesim"):
         raise ValueError(f"no compat {compat!r}; there is 'scalesim'")
     if compat and overlap:
@@ -76,6 +83,28 @@ def gemm_cycles(
     if dataflow == "os":
         return folds * period + 2 * rows + cols - 2
     return rows + (folds - 1) * period + time + rows + cols - 2
+
+
+def cut_cycles(
+    sizes: tuple[int, int, int], piece: Any, rows: int, cols: int, dataflow: str, overlap: bool
+) -> Any:
+    """Return the cycles of one GEMM (M, K, N) whose time axis is cut into pieces of `piece` steps.
+
+    Every fold runs once for each piece, so a cut is paid for: with fill and drain each time where
+    folds do not overlap. `piece` may be an array. Uncut, this is `gemm_cycles`.
+    """
+    along_rows, along_cols, time = mapping(*sizes, dataflow)
+    folds = ceil_div(along_rows, rows) * ceil_div(along_cols, cols)
+    piece = np.minimum(piece, time)
+    whole, rest = np.divmod(time, piece)
+    edge = 2 * rows + cols - 2
+    if not overlap:
+        return folds * (whole * (edge + piece) + (rest > 0) * (edge + rest))
+    stream = folds * (whole * np.maximum(piece, rows) + (rest > 0) * np.maximum(rest, rows))
+    if dataflow == "os":
+        return stream + edge
+    last = np.where(rest > 0, rest, piece)
+    return stream - np.maximum(last, rows) + last + edge
 
 
 def mapping_efficiency(M: int, K: int, N: int, rows: int, cols: int, dataflow: str) -> float:

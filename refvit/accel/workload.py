@@ -71,7 +71,10 @@ def workload(config: Any, batch: int = 1) -> list[Layer]:
 
 
 def _same_input(a: Record, b: Record) -> bool:
-    return b.op == "linear" and a.inputs == b.inputs and a.shapes == b.shapes
+    """Siblings of one module that read the same tokens: q, k and v, but not two heads."""
+    stem = a.site.rpartition(".")[0]
+    alike = b.op == "linear" and a.inputs == b.inputs and a.shapes == b.shapes
+    return alike and stem != "" and stem == b.site.rpartition(".")[0]
 
 
 def group_of(site: str) -> str:

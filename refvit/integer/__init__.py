@@ -9,7 +9,7 @@ Requantize. clip((x m + 2**(n-1)) >> n, lo, hi): one rounding, ties toward plus 
     product is the only 64-bit value. [lo, hi] is the full range of the site's codes, except for
     sums with guard bits, where it is that of int32.
 Shift. round(x, k) = (x + 2**(k-1)) >> k for k > 0, x << -k otherwise.
-Input. clip(rint(pixel / s), -128, 127), half to even: done once, outside the engine.
+Input. clip(rint(pixel / s), lo, hi), half to even: done once, outside the engine.
 Linear. requantize(sum(w x) + b), a factor per output channel, r = s_x s_w / s_out; b = rint(bias /
     (s_x s_w)) int32. Matmul: the same, one factor, the scale of the scores folded in.
 Add. a' and b' = requantize by r = s_a 2**8 / s_out, unclipped; clip(round(a' + b', 8)).

@@ -54,6 +54,9 @@ def read_engine(path: Path, specification: int) -> dict[str, Any]:
     if floats:
         raise ValueError(f"{str(path)!r}: {floats[0]} does not hold integers")
     config, preprocess = config_from(path, about)
+    sites = {name.rpartition(".")[0] for name in tensors if name.endswith(".clamp")}
+    if not sites <= set(about["scales"]) or len(about["labels"]) != config.classes:
+        raise ValueError(f"{str(path)!r}: its scales or class names are not complete")
     return {
         "config": config,
         "constants": Params(tensors),

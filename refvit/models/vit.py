@@ -10,6 +10,7 @@ from refvit.ops.protocol import Ops
 from refvit.params import Params
 
 T = TypeVar("T")
+MAX_SIZE = 1 << 20  # of a configuration that is meant, not damaged
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,22 @@ class ViTConfig:
     qkv_bias: bool = True
 
     def __post_init__(self) -> None:
+        whole = (
+            self.width,
+            self.depth,
+            self.heads,
+            self.hidden,
+            self.channels,
+            self.classes,
+            *self.image,
+            *self.patch,
+        )
+        if not all(isinstance(size, int) for size in whole) or len(whole) != 10:
+            raise ValueError(f"the sizes of a ViT are whole numbers; got {self}")
+        if not (isinstance(self.eps, float) and 0 <= self.eps < 1e6):
+            raise ValueError(f"eps is a float of at least 0, got {self.eps!r}")
+        if max(whole) > MAX_SIZE:
+            raise ValueError(f"no size of a ViT is above {MAX_SIZE:,}; got {self}")
         if min(self.width, self.depth, self.heads, self.hidden, self.classes, self.channels) < 1:
             raise ValueError(f"every size of a ViT is at least 1; got {self}")
         if self.width % self.heads:

@@ -1,7 +1,7 @@
-"""Pick a small set of recorded cycles: `python make_accel_cycles.py REFERENCE_FOLDER`.
+"""Keep the figures of recorded cycles: `python make_accel_cycles.py REFERENCE_FOLDER`.
 
 The folder holds scalesim.json (SCALE-Sim 3.0.0: cycles and SRAM counts) and rtl_cycles.json (a
-SystemVerilog array under Icarus Verilog). Every fifth and every second record are kept.
+SystemVerilog array under Icarus Verilog). The sizes and counts of every record are kept.
 """
 
 import json
@@ -21,7 +21,7 @@ kept = {
             "cycles": r["cycles"],
             "reads": [r["sram_ifmap_reads"], r["sram_filter_reads"]],
         }
-        for r in scalesim[::5]
+        for r in scalesim
     ],
     "rtl": [
         {
@@ -32,8 +32,12 @@ kept = {
             "overlap": bool(r["overlap"]),
             "cycles": r["cycles"],
         }
-        for r in rtl[::2]
+        for r in rtl
     ],
 }
 target = Path(__file__).with_name("accel_cycles.json")
-target.write_text(json.dumps(kept, indent=0) + "\n")
+lines = {
+    name: "[\n" + ",\n".join(json.dumps(record) for record in records) + "\n]"
+    for name, records in kept.items()
+}
+target.write_text("{" + ",\n".join(f'"{name}": {text}' for name, text in lines.items()) + "}\n")
