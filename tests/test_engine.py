@@ -23,7 +23,7 @@ from refvit.train import TrainRecipe
 
 # A compiled nano_vit (tests/golden/make_engine.py), and its logits of the first 12 test images.
 GOLDEN = Path(__file__).parent / "golden" / "nano_vit_w8a8.safetensors"
-DIGEST = "8ec134e96cac4f9e5f266bfcb9e99354640ba6104ec172afbe028dbe43cb6441"
+DIGEST = "08f85cc79d1fd7c6b3a7c99789b5f3b488843d8f3bd86ce47f4c873f0ca048b8"
 
 
 @pytest.fixture(scope="module")
