@@ -102,8 +102,8 @@ report = refvit.simulate(model.config, machine="edge32", bits=8)
 print(report.table())
 
 # %% [markdown]
-# The four blocks are alike, so one of them is enough to see where time and energy go. GELU costs
-# nothing: it streams behind `fc1`. Softmax is the longest, and has not one multiply-accumulate.
+# The four blocks are alike, so one of them is enough to see where time and energy go. GELU takes
+# no time: it streams behind `fc1`. Softmax is the longest, and has not one multiply-accumulate.
 
 # %%
 shown = [row for row in report.rows if row.group in ("patch_embed", "embed", "blocks.0", "head")]
