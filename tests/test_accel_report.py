@@ -1,6 +1,7 @@
 """Traffic, time, energy and the report: laws, and published figures."""
 
 import json
+import math
 import time
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ from refvit.accel import MACHINES, Layer, Machine, roofline, simulate, workload
 from refvit.accel.energy import TABLES, Events, energy_range_uj, energy_uj
 from refvit.accel.memory import best_tiling, recurrence, two_buffers
 from refvit.accel.roofline import dot
-from refvit.accel.row import SUMMED
+from refvit.accel.row import COUNTS, SUMMED
 from refvit.accel.simulate import gemm_tiling, gemm_traffic
 from refvit.accel.systolic import cut_cycles, gemm_cycles
 from refvit.accel.vector import requantize_cycles, vector_cycles
@@ -113,8 +114,8 @@ def test_rows_add_up_and_keep_their_floors(machine, name, bits):
         assert row.uj == pytest.approx(parts)
         assert row.bound in {"compute", "memory", "vector"}
         assert 0 <= row.utilization <= 1
-    for key in SUMMED:
-        assert report.totals[key] == sum(getattr(row, key) for row in report.rows)
+    for key in COUNTS + SUMMED:
+        assert report.totals[key] == math.fsum(getattr(row, key) for row in report.rows)
     assert report.totals["macs"] == sum(layer.macs for layer in layers.values())
 
 

@@ -74,7 +74,7 @@ def energy_parts_uj(events: Events, table: EnergyTable) -> tuple[float, float, f
     """
     mac = table.pj_per_mac8 * events.bits**2 / 64
     registers = table.pj_per_register_bit * (32 + 2 * events.bits)  # a sum and two codes a MAC
-    sram = sum(moved * table.sram_pj_per_byte(size) for moved, size in events.sram_bytes)
+    sram = math.fsum(moved * table.sram_pj_per_byte(size) for moved, size in events.sram_bytes)
     dram = events.dram_bytes * table.pj_per_dram_byte
     vector = events.vector_ops * table.pj_per_vector_op
     return events.macs * (mac + registers) * 1e-6, sram * 1e-6, dram * 1e-6, vector * 1e-6
@@ -94,7 +94,7 @@ def assumption(bits: int) -> str:
 
 def energy_uj(events: Events, table: EnergyTable) -> float:
     """Return microjoules: the sum of the parts."""
-    return sum(energy_parts_uj(events, table))
+    return math.fsum(energy_parts_uj(events, table))
 
 
 def energy_range_uj(events: Events) -> tuple[float, float]:

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import fsum
 
 from refvit.accel.machine import Machine
 from refvit.accel.systolic import utilization
 
 BOUNDS = ("compute", "memory", "vector")
+COUNTS = ("macs", "cycles", "compute_cycles", "stall_cycles", "sram_bytes", "dram_bytes")
 SUMMED = (
-    "macs",
-    "cycles",
-    "compute_cycles",
-    "stall_cycles",
-    "sram_bytes",
-    "dram_bytes",
     "us",
     "uj_low",
     "uj_high",
@@ -56,6 +52,8 @@ class Row:
 
 def total(rows: tuple[Row, ...], machine: Machine) -> dict[str, float]:
     """Return the sums over `rows`, and their joint utilization."""
-    sums = {key: sum(getattr(row, key) for row in rows) for key in SUMMED}
-    used = utilization(sums["macs"], sums["cycles"], machine.rows, machine.cols)
+    sums: dict[str, float] = {key: sum(getattr(row, key) for row in rows) for key in COUNTS}
+    # fsum rounds once, so totals do not depend on how a Python version adds floats
+    sums |= {key: fsum(getattr(row, key) for row in rows) for key in SUMMED}
+    used = utilization(int(sums["macs"]), sums["cycles"], machine.rows, machine.cols)
     return sums | {"utilization": used}

@@ -9,6 +9,7 @@ cycles and bytes.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from refvit.accel.energy import TABLES, Events, energy_parts_uj, energy_range_uj
@@ -169,7 +170,7 @@ def make_row(layer: Layer, hw: Machine, timing: Timing, events: Events, unit: st
         us=hw.us(round(cycles)),
         uj_low=low,
         uj_high=high,
-        uj=array + sram + dram + vector,
+        uj=math.fsum((array, sram, dram, vector)),
         uj_array=array,
         uj_sram=sram,
         uj_dram=dram,
