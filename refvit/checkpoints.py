@@ -49,7 +49,7 @@ def load_model(path: Path) -> Model:
     return load_directory(path) if path.is_dir() else _load_file(path)
 
 
-def save_model(path: Path, model: Model, card: dict[str, Any]) -> None:
+def save_model(path: str | Path, model: Model, card: dict[str, Any]) -> None:
     """Write `model` as one safetensors file whose metadata says all that `load` needs."""
     about = {
         "config": asdict(model.config),
@@ -61,7 +61,7 @@ def save_model(path: Path, model: Model, card: dict[str, Any]) -> None:
         "format": "refvit-float",
         **{key: json.dumps(value) for key, value in about.items()},
     }
-    write_tensors(path, dict(model.params.items()), metadata)
+    write_tensors(Path(path), dict(model.params.items()), metadata)
 
 
 def _load_file(path: Path) -> Model:

@@ -26,12 +26,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args = build_parser().parse_args(argv)
         text, data = args.run(args)
+        return _print(json.dumps(data, indent=2) if args.json else text)
     except (ValueError, TypeError, OSError, OverflowError) as error:
         return _complain(error)
     except KeyboardInterrupt:
         sys.stderr.write("\nrefvit: stopped\n")
         return 130
-    return _print(json.dumps(data, indent=2) if args.json else text)
 
 
 def _complain(error: Exception) -> int:
@@ -46,6 +46,9 @@ def _print(text: str) -> int:
         print(text, flush=True)
     except BrokenPipeError:
         sys.stdout = None  # nothing is left to flush at exit
+    except OSError:
+        sys.stdout = None
+        raise
     return 0
 
 

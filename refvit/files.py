@@ -6,6 +6,7 @@ file system: a reader never sees half of it, and a writer that dies leaves the o
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -40,10 +41,23 @@ def read_tensors(path: Path, only: Sequence[str] | None = None) -> tuple[Arrays,
 def write_tensors(
     path: Path, tensors: Mapping[str, NDArray[Any]], metadata: dict[str, str]
 ) -> None:
-    """Write a safetensors file: to a temporary name, then renamed, so it is whole or not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a safetensors file whole or not at all; the same content is the same bytes.
+
+    Raises FileNotFoundError or IsADirectoryError where no file can be written.
+    """
     arrays = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
-    write_bytes(path, save(arrays, metadata))
+    write_bytes(writable(path), in_order(save(arrays, metadata)))
+
+
+def in_order(raw: bytes) -> bytes:
+    """Return a safetensors file with its metadata sorted by key: the library leaves the order of
+    a hash table, which differs from run to run."""
+    size = int.from_bytes(raw[:8], "little")
+    header = json.loads(raw[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode("utf-8")
+    text += b" " * (-len(text) % 8)  # tensors start at a multiple of 8
+    return len(text).to_bytes(8, "little") + text + raw[8 + size :]
 
 
 def write_text(path: Path, text: str) -> None:

@@ -63,10 +63,15 @@ class Preprocess:
 
     def _open(self, image: Any) -> Image.Image:
         mode = "L" if len(self.mean) == 1 else "RGB"
-        if isinstance(image, Image.Image):
-            return image.convert(mode)
         if isinstance(image, str | Path):
-            return _read(Path(image)).convert(mode)
+            image = _read(Path(image))
+        if isinstance(image, Image.Image):
+            if image.mode[0] in "IF":
+                raise ValueError(
+                    f"an image has 8 bits a channel, this one is of Pillow's mode "
+                    f"{image.mode!r}; convert it first"
+                )
+            return image.convert(mode)
         array = np.asarray(image)
         if array.dtype != np.uint8 or array.ndim not in (2, 3) or 0 in array.shape:
             raise ValueError(

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refvit.integer import FAST, Arithmetic, IntegerModel, IntegerOps, QTensor
+from refvit.model import check_pixels
 from refvit.models import forward, workload_records
 from refvit.ops import FloatOps
 from refvit.params import Params
@@ -47,6 +48,7 @@ def lockstep(
     `quantized` gives the float parameters of the norms, `engine` everything else: its codes
     times its labels are the reference's weights.
     """
+    pixels = check_pixels(pixels, engine.config)
     reference = reference_params(quantized, engine)
     grids = activation_grids(engine)
     ops = LockstepOps(engine, grids, arithmetic)

@@ -127,12 +127,10 @@ def _hf_preprocess(path: Path, image: tuple[int, int], channels: int) -> Preproc
 
 def _hf_size(size: Any) -> tuple[int, int] | int:
     """A size of Hugging Face: a number or {height, width} to squash to, or {shortest_edge}."""
+    if isinstance(size, dict) and "shortest_edge" in size:
+        return _pair(size["shortest_edge"])[0]
     if isinstance(size, dict):
-        return (
-            int(size["shortest_edge"])
-            if "shortest_edge" in size
-            else (size["height"], size["width"])
-        )
+        return _pair([size.get("height"), size.get("width")])
     return _pair(size)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -53,6 +54,12 @@ class TrainRecipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        wanted = variant(self.model)
+        if wanted.image != (data.SIZE, data.SIZE) or wanted.classes != len(data.LABELS):
+            raise ValueError(
+                f"shapes10 has 10 classes of 32 x 32 images, {self.model!r} reads other; "
+                "nano_vit is made for them"
+            )
         if self.shards < 1 or self.batch % self.shards:
             raise ValueError(f"a batch of {self.batch} cannot be cut into {self.shards} shards")
         if self.batch < 1 or self.images < self.batch:
@@ -60,7 +67,10 @@ class TrainRecipe:
                 f"a run sees at least one batch; got {self.images} images in {self.batch}s"
             )
         if not (
-            0 < self.rate < math.inf and 0 < self.clip and 0 <= self.decay and self.warmup >= 0
+            0 < self.rate < math.inf
+            and 0 < self.clip < math.inf
+            and 0 <= self.decay < 1
+            and self.warmup >= 0
         ):
             raise ValueError(f"rate and clip are above 0, decay and warmup not below; got {self}")
         if not (0 <= self.difficulty <= 1 and 0 <= self.smoothing < 1 and self.seed >= 0):
@@ -138,31 +148,33 @@ def batches(recipe: TrainRecipe, preprocess: Preprocess, first: int) -> Iterator
             yield ready.result()
 
 
-def train(recipe: TrainRecipe, path: Path, save_every: int = 200) -> Params:
+def train(recipe: TrainRecipe, path: Path, save_every: float = 10.0) -> Params:
     """Train as `recipe` says, keeping the state in `path` (safetensors); return the weights.
 
     If `path` exists the run goes on from it; ValueError if it belongs to another recipe, or if
-    the loss stops being finite. The file is replaced atomically every `save_every` steps and when
-    interrupted, always with a whole step.
+    the loss stops being finite. The file is replaced atomically every `save_every` seconds and
+    when interrupted, always with a whole step.
     """
     cfg, optimiser = variant(recipe.model), AdamW(decay=recipe.decay)
     state = kept = _restore(recipe, cfg, path)
     pool = ThreadPoolExecutor(recipe.shards)
     bar = Progress(f"train {recipe.model}", recipe.images, done=state.step * recipe.batch)
     loss, right = math.log(cfg.classes), 1 / cfg.classes
+    saved = time.monotonic()
     try:
         for pixels, labels in batches(recipe, Preprocess(size=cfg.image), state.step):
             grads, now, hit = sharded_gradients(recipe, cfg, state.params, pixels, labels, pool)
             if not math.isfinite(now):
-                raise ValueError(f"the loss is {now} at step {state.step}; lower the rate")
+                state = kept  # what led here is not worth resuming
+                raise ValueError(f"the loss is {now} after step {kept.step}; lower the rate")
             grads, _ = clip_by_global_norm(grads, recipe.clip)
             rate = warmup_cosine(state.step, recipe.steps, recipe.warmup, recipe.rate)
             state = optimiser.update(state, grads, rate)
             loss, right = 0.98 * loss + 0.02 * now, 0.98 * right + 0.02 * hit
             bar.advance(recipe.batch, f"loss {loss:.3f}  accuracy {right:.1%}")
-            if state.step % save_every == 0:
+            if time.monotonic() - saved >= save_every:
                 _save(recipe, state, path)
-                kept = state
+                kept, saved = state, time.monotonic()
     finally:
         pool.shutdown()
         bar.close()

@@ -109,6 +109,9 @@ def test_lockstep_notices_a_wrong_integer(engine, quantized, pixels):
 def test_scales_replaced_by_nan_change_nothing(engine, pixels):
     labels = dict.fromkeys(engine.scales, float("nan")) | {"input": engine.scales["input"]}
     assert np.array_equal(dataclasses.replace(engine, scales=labels)(pixels), engine(pixels))
+    nothing = dict.fromkeys(engine.scales, float("nan"))
+    codes = engine.encode(pixels)
+    assert np.array_equal(dataclasses.replace(engine, scales=nothing).run(codes), engine(pixels))
 
 
 def test_both_arithmetics_agree_at_every_site(engine, pixels):
@@ -252,6 +255,9 @@ def test_a_site_that_cannot_be_proved_does_not_compile(model, calibration):
 
 def test_an_artefact_replays_bit_for_bit_and_is_guarded(engine, pixels, tmp_path):
     engine.save(tmp_path / "e.safetensors")
+    first = (tmp_path / "e.safetensors").read_bytes()
+    engine.save(str(tmp_path / "e.safetensors"))
+    assert (tmp_path / "e.safetensors").read_bytes() == first, "the same bytes every time"
     again = refvit.load(tmp_path / "e.safetensors")
     assert np.array_equal(again(pixels), engine(pixels))
     assert (again.digest, again.scale, again.labels) == (engine.digest, engine.scale, engine.labels)
@@ -275,6 +281,12 @@ def test_sums_of_unsigned_codes_are_bounded_by_their_greatest():
     wide = Coded((1, 1), QParams(np.array(1.0), 16, signed=False))
     with pytest.raises(OverflowError, match="s: sum with guard bits"):
         ops.add(wide, wide, site="s")
+
+
+def test_lockstep_checks_its_pixels(engine, quantized, pixels):
+    with pytest.raises(ValueError, match="not finite"):
+        refvit.lockstep(quantized, engine, np.full_like(pixels, np.nan))
+    assert repr(engine).startswith("IntegerModel(w8a8, ")
 
 
 def test_what_the_engine_cannot_mean_is_refused(quantized, engine):

@@ -90,6 +90,17 @@ def test_an_unusual_rescaling_is_folded_into_the_normalisation(tmp_path, about):
     assert np.allclose(refvit.load(tmp_path).preprocess(small), wanted, rtol=1e-5, atol=1e-5)
 
 
+def test_sizes_that_are_not_sizes_and_wide_images_are_refused(tmp_path):
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_bytes((GOLDEN / name).read_bytes())
+    (tmp_path / "preprocessor_config.json").write_text('{"size": {"longest": 5}}')
+    with pytest.raises(ValueError, match=r"a list of two, got \[None, None\]"):
+        refvit.load(tmp_path)
+    Image.fromarray(np.full((8, 8), 65535, np.uint16)).save(tmp_path / "deep.png")
+    with pytest.raises(ValueError, match="8 bits a channel"):
+        Preprocess((4, 4))(tmp_path / "deep.png")
+
+
 def test_a_preprocessor_that_makes_other_sizes_is_refused(tmp_path):
     for name in ("config.json", "model.safetensors"):
         (tmp_path / name).write_bytes((GOLDEN / name).read_bytes())

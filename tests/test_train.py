@@ -66,7 +66,7 @@ def test_a_run_stopped_anywhere_and_resumed_ends_at_the_same_weights(tmp_path, m
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, stopping)
         with pytest.raises(KeyboardInterrupt):
-            train(RECIPE, tmp_path / "part", save_every=2)
+            train(RECIPE, tmp_path / "part", save_every=0.0)
     resumed = dict(train(RECIPE, tmp_path / "part").items())
     assert all(np.array_equal(whole[name], resumed[name]) for name in whole)
 
@@ -83,6 +83,22 @@ def test_shards_give_the_gradient_of_the_batch():
     assert parts[1] == pytest.approx(loss)
     for name, g in whole.items():
         np.testing.assert_allclose(parts[0][name], g, atol=1e-12)
+
+
+def test_a_run_that_diverges_keeps_its_last_good_state(tmp_path, monkeypatch):
+    real, calls = training.gradients, []
+
+    def diverging(*args):
+        calls.append(1)
+        grads, loss, right = real(*args)
+        return grads, loss if len(calls) < 5 else float("nan"), right
+
+    monkeypatch.setattr(training, "gradients", diverging)
+    with pytest.raises(ValueError, match="the loss is nan after step 2; lower the rate"):
+        train(RECIPE, tmp_path / "state", save_every=0.0)
+    monkeypatch.setattr(training, "gradients", real)
+    whole, resumed = (dict(train(RECIPE, tmp_path / name).items()) for name in ("new", "state"))
+    assert all(np.array_equal(whole[name], resumed[name]) for name in whole)
 
 
 def test_learning_lowers_the_loss():

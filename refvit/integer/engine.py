@@ -73,13 +73,14 @@ class IntegerModel:
         return np.asarray(forward(ops, codes, self.constants, self.config).codes.astype(np.int32))
 
     def _check_codes(self, codes: IntArray) -> None:
-        shape, grid = (self.config.channels, *self.config.image), self.grid("input")
+        shape = (self.config.channels, *self.config.image)
+        lo, hi = self.constants.input.clamp.tolist()
         if not np.issubdtype(codes.dtype, np.integer):
             raise TypeError(f"codes are integers, got {codes.dtype}; call the engine on pixels")
         if codes.ndim != 4 or codes.shape[1:] != shape or len(codes) == 0:
             raise ValueError(f"codes have shape [B, {shape}] with B above 0, got {codes.shape}")
-        if codes.min() < grid.lo or codes.max() > grid.hi:
-            raise ValueError(f"codes lie in [{grid.lo}, {grid.hi}]; there is one outside")
+        if codes.min() < lo or codes.max() > hi:
+            raise ValueError(f"codes lie in [{lo}, {hi}]; there is one outside")
 
     def grid(self, site: str) -> QParams:
         """Return the grid that the codes of activation `site` stand for."""
@@ -102,6 +103,9 @@ class IntegerModel:
             state.update(f"{name} {tensor.dtype.newbyteorder('<').str} {tensor.shape}".encode())
             state.update(tensor.astype(tensor.dtype.newbyteorder("<")).tobytes())
         return state.hexdigest()
+
+    def __repr__(self) -> str:
+        return f"IntegerModel({self.recipe}, {len(self.proofs)} ranges proved, {self.digest[:16]})"
 
     def save(self, path: str | Path) -> None:
         """Write the artefact: one safetensors file that `refvit.load` replays bit for bit."""
