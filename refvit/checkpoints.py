@@ -14,6 +14,8 @@ from refvit.model import Model, check_params
 from refvit.models import ViTConfig
 from refvit.peers import load_directory
 
+FORMAT = "refvit-float"
+
 
 def shipped() -> list[str]:
     """Return the names of the models that travel with refvit."""
@@ -51,31 +53,31 @@ def load_model(path: Path) -> Model:
 
 def save_model(path: str | Path, model: Model, card: dict[str, Any]) -> None:
     """Write `model` as one safetensors file whose metadata says all that `load` needs."""
+    metadata = describe(FORMAT, model, {"card": card})
+    write_tensors(Path(path), dict(model.params.items()), metadata)
+
+
+def describe(kind: str, model: Any, more: Mapping[str, Any]) -> dict[str, str]:
+    """Return the metadata of a file: what belongs to any model of refvit, and `more`, as JSON."""
     about = {
         "config": asdict(model.config),
         "preprocess": asdict(model.preprocess),
         "labels": model.labels,
-        "card": card,
+        **more,
     }
-    metadata = {
-        "format": "refvit-float",
-        **{key: json.dumps(value) for key, value in about.items()},
-    }
-    write_tensors(Path(path), dict(model.params.items()), metadata)
+    return {"format": kind, **{key: json.dumps(value) for key, value in about.items()}}
 
 
 def _load_file(path: Path) -> Model:
     tensors, meta = read_tensors(path)
-    if meta.get("format") != "refvit-float":
+    if meta.get("format") != FORMAT:
         raise ValueError(
             f"{str(path)!r} carries no configuration of refvit; name its directory with config.json"
         )
     about = parse_metadata(path, meta, ("config", "preprocess", "labels"))
     config, preprocess = config_from(path, about)
     params = check_params(tensors, config, str(path))
-    if len(about["labels"]) != config.classes:
-        raise ValueError(f"{str(path)!r} names {len(about['labels'])} of {config.classes} classes")
-    return Model(config, params, preprocess, tuple(about["labels"]), str(path))
+    return Model(config, params, preprocess, class_names(path, about, config), str(path))
 
 
 def parse_metadata(path: Path, meta: Mapping[str, str], keys: Sequence[str]) -> dict[str, Any]:
@@ -92,6 +94,14 @@ def config_from(path: Path, about: Mapping[str, Any]) -> tuple[ViTConfig, Prepro
         return ViTConfig(**tuples(about["config"])), Preprocess(**tuples(about["preprocess"]))
     except (TypeError, AttributeError) as error:
         raise ValueError(f"{str(path)!r}: its configuration is damaged: {error}") from None
+
+
+def class_names(path: Path, about: Mapping[str, Any], config: ViTConfig) -> tuple[str, ...]:
+    """Return the class names in a file's metadata; ValueError if there is not one a class."""
+    labels = tuple(about["labels"])
+    if len(labels) != config.classes:
+        raise ValueError(f"{str(path)!r} names {len(labels)} of {config.classes} classes")
+    return labels
 
 
 def tuples(fields: dict[str, Any]) -> dict[str, Any]:

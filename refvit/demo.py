@@ -13,10 +13,8 @@ from numpy.typing import NDArray
 from refvit import data
 from refvit.accel import Report, simulate
 from refvit.checkpoints import find_model, load_model
-from refvit.inspect_model import percent
 from refvit.integer import IntegerModel, compile, widest
-from refvit.model import batched
-from refvit.progress import track
+from refvit.model import top_classes
 from refvit.quant import quantize_model
 
 BATCH = 50
@@ -73,9 +71,17 @@ def classify(
 ) -> tuple[NDArray[Any], float]:
     """Return the greatest logit's index of every image, and the milliseconds each took."""
     began = time.perf_counter()
-    batches = track(batched(pixels, BATCH), label, len(pixels), BATCH)
-    found = np.concatenate([forward(batch).argmax(1) for batch in batches])
+    found = top_classes(forward, pixels, BATCH, label)
     return found, (time.perf_counter() - began) * 1e3 / len(pixels)
+
+
+def percent(share: float) -> str:
+    """Return a share with one decimal.
+
+    >>> percent(0.93456)
+    '93.5 %'
+    """
+    return f"{100 * share:.1f} %"
 
 
 def text(demo: Demo) -> str:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from refvit.checkpoints import file_format, find_model, load_model
-from refvit.integer import IntegerModel, load_engine
-from refvit.integer.artefact import FORMAT
+import refvit
+from refvit.checkpoints import find_model
+from refvit.integer import IntegerModel
 from refvit.model import Model
 from refvit.models import VARIANTS, Config, workload_records
+from refvit.ops.functional import softmax
 
 
 def config_of(name: str) -> Config:
@@ -24,9 +23,7 @@ def config_of(name: str) -> Config:
         path = find_model(name)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{error}; variants are {', '.join(VARIANTS)}") from None
-    if path.is_file() and file_format(path) == FORMAT:
-        return load_engine(path).config
-    return load_model(path).config
+    return refvit.load(path).config
 
 
 def predict(model: Model | IntegerModel, image: Path, top: int) -> tuple[str, Any]:
@@ -37,7 +34,7 @@ def predict(model: Model | IntegerModel, image: Path, top: int) -> tuple[str, An
     pixels = model.preprocess(image)[None]
     logits = model(pixels)[0]
     scale = model.scale if isinstance(model, IntegerModel) else 1.0
-    chance = _softmax(logits * scale)
+    chance = softmax(logits[None] * scale)[0]
     best = np.argsort(-logits, kind="stable")[:top]
     rows = [
         {
@@ -60,11 +57,6 @@ def predict(model: Model | IntegerModel, image: Path, top: int) -> tuple[str, An
     }
 
 
-def _softmax(logits: NDArray[Any]) -> NDArray[Any]:
-    e = np.exp(logits - logits.max())
-    return np.asarray(e / e.sum())
-
-
 def info(name: str, config: Config) -> tuple[str, Any]:
     """Return the layers of a model: output shape, parameters and MACs of one image."""
     rows = [
@@ -81,12 +73,3 @@ def info(name: str, config: Config) -> tuple[str, Any]:
         )
     lines.append(f"{'total':<58}{totals['params']:>12,}{totals['macs']:>16,}")
     return "\n".join(lines), {"model": name, "layers": rows, "totals": totals}
-
-
-def percent(share: float) -> str:
-    """Return a share with one decimal; exactly 0 and 1 stay recognisable.
-
-    >>> percent(0.93456), percent(math.nan)
-    ('93.5 %', 'none')
-    """
-    return "none" if math.isnan(share) else f"{100 * share:.1f} %"

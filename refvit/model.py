@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from refvit.models import Config, forward, parameter_shapes, random_params, vari
 from refvit.ops import FloatOps, Tap
 from refvit.ops.taps import untouched
 from refvit.params import Params
+from refvit.progress import track
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,14 @@ def check_pixels(pixels: NDArray[Any], config: Config) -> NDArray[Any]:
 def batched(pixels: NDArray[Any], size: int) -> Iterator[NDArray[Any]]:
     """Yield consecutive batches of at most `size` images."""
     return (pixels[i : i + size] for i in range(0, len(pixels), size))
+
+
+def top_classes(
+    forward: Callable[[NDArray[Any]], NDArray[Any]], pixels: NDArray[Any], size: int, label: str
+) -> NDArray[np.int64]:
+    """Return the index of the greatest logit of every image, `size` at a time, with progress."""
+    batches = track(batched(pixels, size), label, len(pixels), size)
+    return np.concatenate([forward(batch).argmax(1) for batch in batches])
 
 
 def random(name: str, seed: int = 0) -> Model:

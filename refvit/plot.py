@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refvit.accel import Row
+from refvit.accel.page import BOUND_COLOURS
 from refvit.quant import QParams, fake_quantize
 
-BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#999999"
-COLOURS = {"compute": BLUE, "memory": ORANGE, "vector": GREEN}
+BLUE, GREY = "#0072b2", "#999999"
 
 
 def axes(ax: Any = None) -> Any:
@@ -74,7 +74,7 @@ def layers(rows: Sequence[Row], what: str = "us", ax: Any = None) -> Any:
     """Draw a bar for each row of a report: its time (`us`), or its energy (`uj`) as the low
     estimate with the way to the high one in a lighter tone."""
     ax = axes(ax)
-    places, colours = range(len(rows)), [COLOURS[row.bound] for row in rows]
+    places, colours = range(len(rows)), [BOUND_COLOURS[row.bound] for row in rows]
     if what == "uj":
         ax.barh(places, [row.uj_high for row in rows], color=colours, alpha=0.4)
     key = "uj_low" if what == "uj" else what
@@ -82,6 +82,6 @@ def layers(rows: Sequence[Row], what: str = "us", ax: Any = None) -> Any:
     ax.set(yticks=places, ylim=(len(rows) - 0.5, -0.5))
     ax.set_yticklabels([row.name for row in rows], fontsize=9)
     ax.set_xlabel({"us": "microseconds", "uj": "microjoules, low to high estimate"}.get(what, what))
-    handles = [ax.barh(-9, 0, color=colour, label=kind) for kind, colour in COLOURS.items()]
+    handles = [ax.barh(-9, 0, color=colour, label=kind) for kind, colour in BOUND_COLOURS.items()]
     ax.legend(handles=handles, title="bound by", frameon=False, loc="upper right")
     return ax

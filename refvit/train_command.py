@@ -15,9 +15,8 @@ from refvit import data
 from refvit.checkpoints import save_model
 from refvit.files import writable, write_text
 from refvit.images import Preprocess
-from refvit.model import Model, batched
+from refvit.model import Model, top_classes
 from refvit.models import variant
-from refvit.progress import track
 from refvit.train import TrainRecipe, train
 
 EVALUATION = 2000
@@ -76,8 +75,7 @@ def run_train(args: argparse.Namespace) -> tuple[str, Any]:
 def evaluate(model: Model, difficulty: float, count: int = EVALUATION) -> float:
     """Return top-1 on the first `count` test images of seed 0."""
     images, labels = data.shapes10("test", count, difficulty=difficulty)
-    batches = track(batched(model.preprocess.normalise(images), 100), "evaluate", count, 100)
-    found = np.concatenate([model(batch).argmax(1) for batch in batches])
+    found = top_classes(model, model.preprocess.normalise(images), 100, "evaluate")
     return float(np.mean(found == labels))
 
 

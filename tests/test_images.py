@@ -14,6 +14,14 @@ GOLDEN = Path(__file__).parent / "golden" / "hf_vit"
 GRADIENT = (np.arange(20 * 30 * 3).reshape(20, 30, 3) % 251).astype(np.uint8)
 
 
+@pytest.fixture
+def checkpoint(tmp_path):
+    """A copy of the small Hugging Face checkpoint, without a preprocessor_config.json."""
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_bytes((GOLDEN / name).read_bytes())
+    return tmp_path
+
+
 def test_path_pil_and_array_are_one(tmp_path):
     Image.fromarray(GRADIENT).save(tmp_path / "g.png")
     make = Preprocess((16, 16))
@@ -69,44 +77,36 @@ def test_pixels_equal_the_peers(shared, name):
         ),
     ],
 )
-def test_preprocessor_config_is_read(tmp_path, about, wanted):
-    for name in ("config.json", "model.safetensors"):
-        (tmp_path / name).write_bytes((GOLDEN / name).read_bytes())
-    (tmp_path / "preprocessor_config.json").write_text(json.dumps(about))
-    got = refvit.load(tmp_path).preprocess
+def test_preprocessor_config_is_read(checkpoint, about, wanted):
+    (checkpoint / "preprocessor_config.json").write_text(json.dumps(about))
+    got = refvit.load(checkpoint).preprocess
     assert (got.size, got.resize, got.resample) == (wanted.size, wanted.resize, wanted.resample)
     assert np.allclose([got.mean, got.std], [wanted.mean, wanted.std])
     assert got(GRADIENT).shape == (3, 16, 16)
 
 
 @pytest.mark.parametrize("about", [{"rescale_factor": 1 / 127.5}, {"do_rescale": False}], ids=str)
-def test_an_unusual_rescaling_is_folded_into_the_normalisation(tmp_path, about):
-    for name in ("config.json", "model.safetensors"):
-        (tmp_path / name).write_bytes((GOLDEN / name).read_bytes())
-    (tmp_path / "preprocessor_config.json").write_text(json.dumps(about))
+def test_an_unusual_rescaling_is_folded_into_the_normalisation(checkpoint, about):
+    (checkpoint / "preprocessor_config.json").write_text(json.dumps(about))
     factor = about.get("rescale_factor", 1.0)
     small = GRADIENT[:16, :16]
     wanted = (small.transpose(2, 0, 1) * factor - 0.5) / 0.5
-    assert np.allclose(refvit.load(tmp_path).preprocess(small), wanted, rtol=1e-5, atol=1e-5)
+    assert np.allclose(refvit.load(checkpoint).preprocess(small), wanted, rtol=1e-5, atol=1e-5)
 
 
-def test_sizes_that_are_not_sizes_and_wide_images_are_refused(tmp_path):
-    for name in ("config.json", "model.safetensors"):
-        (tmp_path / name).write_bytes((GOLDEN / name).read_bytes())
-    (tmp_path / "preprocessor_config.json").write_text('{"size": {"longest": 5}}')
+def test_sizes_that_are_not_sizes_and_wide_images_are_refused(checkpoint):
+    (checkpoint / "preprocessor_config.json").write_text('{"size": {"longest": 5}}')
     with pytest.raises(ValueError, match=r"a list of two, got \[None, None\]"):
-        refvit.load(tmp_path)
-    Image.fromarray(np.full((8, 8), 65535, np.uint16)).save(tmp_path / "deep.png")
+        refvit.load(checkpoint)
+    Image.fromarray(np.full((8, 8), 65535, np.uint16)).save(checkpoint / "deep.png")
     with pytest.raises(ValueError, match="8 bits a channel"):
-        Preprocess((4, 4))(tmp_path / "deep.png")
+        Preprocess((4, 4))(checkpoint / "deep.png")
 
 
-def test_a_preprocessor_that_makes_other_sizes_is_refused(tmp_path):
-    for name in ("config.json", "model.safetensors"):
-        (tmp_path / name).write_bytes((GOLDEN / name).read_bytes())
-    (tmp_path / "preprocessor_config.json").write_text('{"size": 32}')
+def test_a_preprocessor_that_makes_other_sizes_is_refused(checkpoint):
+    (checkpoint / "preprocessor_config.json").write_text('{"size": 32}')
     with pytest.raises(ValueError, match=r"makes images of \(32, 32\), the model reads \(16, 16\)"):
-        refvit.load(tmp_path)
+        refvit.load(checkpoint)
 
 
 @pytest.mark.parametrize(

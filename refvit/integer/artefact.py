@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from refvit.checkpoints import config_from, parse_metadata
+from refvit.checkpoints import class_names, config_from, describe, parse_metadata
 from refvit.files import read_tensors, write_tensors
 from refvit.integer.bounds import Proof
 from refvit.params import Params
@@ -18,26 +17,23 @@ if TYPE_CHECKING:
     from refvit.integer.engine import IntegerModel
 
 FORMAT = "refvit-integer"
+SPECIFICATION = 1  # of the roundings, clamps and shifts documented in `refvit.integer`
 KEYS = ("specification", "config", "scales", "proofs", "preprocess", "labels", "recipe", "digest")
 
 
-def save_engine(path: Path, engine: IntegerModel, specification: int) -> None:
+def save_engine(path: Path, engine: IntegerModel) -> None:
     """Write `engine` to `path` atomically; sub-byte codes are held in bytes."""
-    about: dict[str, Any] = {
-        "specification": specification,
-        "config": asdict(engine.config),
+    more = {
+        "specification": SPECIFICATION,
         "scales": dict(engine.scales),
         "proofs": [asdict(proof) for proof in engine.proofs],
-        "preprocess": asdict(engine.preprocess),
-        "labels": engine.labels,
         "recipe": engine.recipe,
         "digest": engine.digest,
     }
-    metadata = {"format": FORMAT} | {key: json.dumps(value) for key, value in about.items()}
-    write_tensors(path, dict(engine.constants.items()), metadata)
+    write_tensors(path, dict(engine.constants.items()), describe(FORMAT, engine, more))
 
 
-def read_engine(path: Path, specification: int) -> dict[str, Any]:
+def read_engine(path: Path) -> dict[str, Any]:
     """Return the fields of the engine in `path`, and the digest it was written with.
 
     Raises ValueError if the file is not an artefact, is of another specification, or holds
@@ -47,23 +43,23 @@ def read_engine(path: Path, specification: int) -> dict[str, Any]:
     if meta.get("format") != FORMAT:
         raise ValueError(f"{str(path)!r} is not an integer artefact of refvit")
     about = parse_metadata(path, meta, KEYS)
-    if about["specification"] != specification:
+    if about["specification"] != SPECIFICATION:
         found = f"{str(path)!r} follows specification {about['specification']}"
-        raise ValueError(f"{found}, this refvit knows {specification}; compile the model again")
+        raise ValueError(f"{found}, this refvit knows {SPECIFICATION}; compile the model again")
     floats = [name for name, t in tensors.items() if not np.issubdtype(t.dtype, np.integer)]
     if floats:
         raise ValueError(f"{str(path)!r}: {floats[0]} does not hold integers")
     config, preprocess = config_from(path, about)
     sites = {name.rpartition(".")[0] for name in tensors if name.endswith(".clamp")}
-    if not sites <= set(about["scales"]) or len(about["labels"]) != config.classes:
-        raise ValueError(f"{str(path)!r}: its scales or class names are not complete")
+    if not sites <= set(about["scales"]):
+        raise ValueError(f"{str(path)!r}: its scales are not complete")
     return {
         "config": config,
         "constants": Params(tensors),
         "scales": about["scales"],
         "proofs": tuple(Proof(**proof) for proof in about["proofs"]),
         "preprocess": preprocess,
-        "labels": tuple(about["labels"]),
+        "labels": class_names(path, about, config),
         "recipe": about["recipe"],
         "digest": about["digest"],
     }

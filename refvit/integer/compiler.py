@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refvit.integer.bounds import Proof, dot_range, product_range, prove
-from refvit.integer.fixedpoint import dyadic, real_of
+from refvit.integer.fixedpoint import GUARD, dyadic, real_of
 from refvit.integer.kernels import gelu, layer_norm, softmax
 from refvit.ops.functional import concat_shape
 from refvit.ops.shape_ops import rearranged_shape
@@ -27,7 +27,6 @@ from refvit.params import Params
 from refvit.quant import QParams, quantize
 
 IntArray = NDArray[Any]
-GUARD = 8  # fraction bits carried by both addends of a residual connection into their sum
 WIDTH = "give it fewer bits in the recipe"
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from refvit.images import Preprocess
 from refvit.integer.arithmetic import FAST, Arithmetic
-from refvit.integer.artefact import read_engine, save_engine
+from refvit.integer.artefact import SPECIFICATION, read_engine, save_engine
 from refvit.integer.bounds import Proof
 from refvit.integer.compiler import CompileOps
 from refvit.integer.integer_ops import IntegerOps
@@ -26,7 +26,6 @@ from refvit.quant import QParams, QuantizedModel, quantize
 
 IntArray = NDArray[Any]
 KERNELS = ("refvit",)
-SPECIFICATION = 1  # of the roundings, clamps and shifts documented in `refvit.integer`
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,7 @@ class IntegerModel:
 
     def save(self, path: str | Path) -> None:
         """Write the artefact: one safetensors file that `refvit.load` replays bit for bit."""
-        save_engine(Path(path), self, SPECIFICATION)
+        save_engine(Path(path), self)
 
 
 def compile(quantized: QuantizedModel, kernels: str = "refvit") -> IntegerModel:
@@ -137,7 +136,7 @@ def compile(quantized: QuantizedModel, kernels: str = "refvit") -> IntegerModel:
 
 def load_engine(path: Path) -> IntegerModel:
     """Return the engine written by `save`; ValueError if its integers are not those written."""
-    fields = read_engine(path, SPECIFICATION)
+    fields = read_engine(path)
     written = fields.pop("digest")
     engine = IntegerModel(**fields)
     if engine.digest != written:

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 IntArray = NDArray[Any]
 
 MULTIPLIER_BITS = 24
+GUARD = 8  # fraction bits that addends carry into a sum which is rounded once
+INT32 = (-(2**31), 2**31 - 1)
 MAX_SHIFT = 53  # beyond it float64 could not tell a product below one half from one half
 
 

@@ -10,15 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refvit.integer.arithmetic import FAST, Arithmetic, code_dtype
-from refvit.integer.compiler import GUARD
-from refvit.integer.fixedpoint import shift_round
+from refvit.integer.fixedpoint import GUARD, INT32, shift_round
 from refvit.integer.kernels import gelu, layer_norm, softmax
 from refvit.integer.qtensor import QTensor
 from refvit.ops.functional import broadcast_parts
 from refvit.params import Params
 
 IntArray = NDArray[Any]
-INT32 = (-(2**31), 2**31 - 1)
 
 
 class IntegerOps:

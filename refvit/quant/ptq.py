@@ -22,9 +22,11 @@ from refvit.progress import track
 from refvit.quant.affine import QParams, symmetric
 from refvit.quant.observers import MinMax
 from refvit.quant.quantizers import FakeQuantize
-from refvit.quant.recipe import Recipe, recipe
+from refvit.quant.recipe import Recipe
+from refvit.quant.recipe import recipe as find_recipe
 
 CALIBRATION_BATCH = 32
+BIAS_BITS = 24  # a bias is at most 2**24 of its accumulator's steps, whatever its weights
 
 
 @dataclass(frozen=True)
@@ -73,19 +75,14 @@ def quantize(
     `recipe` is a preset's name or a `Recipe`. Raises ValueError for an unknown recipe, for no
     calibration images, or for pixels that are not finite.
     """
-    chosen = _recipe(recipe)
+    chosen = find_recipe(recipe)
     pixels = model.checked(calibration)
-    if len(pixels) == 0:
-        raise ValueError("calibration needs at least one image; got 0")
     seen = MinMax()
     for batch in track(
         batched(pixels, CALIBRATION_BATCH), "calibrate", len(pixels), CALIBRATION_BATCH
     ):
         model(batch, tap=seen)
     return QuantizedModel(model, make_grids(model, seen, chosen), chosen.name)
-
-
-_recipe = recipe
 
 
 def make_grids(model: Model, seen: MinMax, chosen: Recipe) -> dict[str, QParams]:
@@ -99,9 +96,6 @@ def make_grids(model: Model, seen: MinMax, chosen: Recipe) -> dict[str, QParams]
         if record.op == "linear":
             grids |= linear_grids(model.params[record.site], grids[record.inputs[0]], chosen)
     return grids
-
-
-BIAS_BITS = 24  # a bias is at most 2**24 of its accumulator's steps, whatever its weights
 
 
 def linear_grids(p: Params, x: QParams, chosen: Recipe) -> dict[str, QParams]:

@@ -20,14 +20,12 @@ from numpy.typing import NDArray
 
 from refvit.integer.arithmetic import Arithmetic
 from refvit.integer.bounds import Proof, prove, prove_codes
-from refvit.integer.fixedpoint import bit_length, dyadic, i_sqrt, shift_round
+from refvit.integer.fixedpoint import GUARD, INT32, bit_length, dyadic, i_sqrt, shift_round
 
 IntArray = NDArray[Any]
 
-GUARD = 8  # fraction bits carried into the sum with beta
 ROOT_BITS = 15  # of the root and of y; the root's square has 30
 NORM = 27  # fraction bits of y / sqrt(sum y^2)
-INT32 = (-(2**31), 2**31 - 1)
 BETA = "this gamma or beta is too large for the output scale"
 
 
