@@ -9,6 +9,7 @@ report = refvit.simulate(model.config, "edge32")      its cycles, traffic and en
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from refvit import accel, data
 from refvit.accel import Report, roofline, simulate
@@ -40,11 +41,15 @@ __all__ = [
 ]
 
 
-def load(where: str | Path) -> Model | IntegerModel:
-    """Return the model at `where`: a shipped name, a directory, or a `.safetensors` file.
+def load(where: str | Path, **known: Any) -> Model | IntegerModel:
+    """Return the model at `where`: a shipped name, a directory, a `.safetensors` file, or
+    `hf:org/name` (`hf:org/name@revision`) in the local cache of Hugging Face.
 
-    A directory holds a Hugging Face or timm ViT checkpoint (config.json, model.safetensors); a
-    file is a refvit model or the artefact of an engine, which comes back as `IntegerModel`.
+    A directory holds a ViT, DeiT or Swin of Hugging Face or timm (config.json, model.safetensors or
+    its shards). A file is a refvit model, the artefact of an engine, which comes back as
+    `IntegerModel`, or a peer's weights alone, whose architecture is inferred: `Model.notes` say
+    what was. `known` are fields of the configuration that hold whatever a peer's checkpoint says,
+    as in `load("weights.safetensors", heads=4)`. Nothing is downloaded; `refvit pull` does that.
     Raises FileNotFoundError or ValueError with one line that says what was found.
 
     >>> load("nano_vit").config.width
@@ -53,4 +58,4 @@ def load(where: str | Path) -> Model | IntegerModel:
     path = find_model(where)
     if path.is_file() and file_format(path) == _INTEGER:
         return load_engine(path)
-    return load_model(path)
+    return load_model(path, known)

@@ -8,11 +8,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from refvit.files import read_tensors, write_tensors
+from refvit import hub
+from refvit.files import Arrays, read_tensors, write_tensors
 from refvit.images import Preprocess
-from refvit.model import Model, check_params
-from refvit.models import ViTConfig
-from refvit.peers import load_directory
+from refvit.matching import matched
+from refvit.model import Model
+from refvit.models import Config, config_of, describe_config
+from refvit.peers import load_directory, load_lone
 
 FORMAT = "refvit-float"
 
@@ -29,7 +31,10 @@ def weights_folder() -> Path:
 
 
 def find_model(where: str | Path) -> Path:
-    """Return the path of a shipped name, a directory or a file; FileNotFoundError if none."""
+    """Return the path of a shipped name, of `hf:org/name` in the local cache of Hugging Face, of a
+    directory or a file; FileNotFoundError if there is none."""
+    if str(where).startswith(hub.PREFIX):
+        return hub.cached(str(where))
     if str(where) in shipped():
         return weights_folder() / f"{where}.safetensors"
     if not Path(where).exists():
@@ -43,12 +48,22 @@ def file_format(path: Path) -> str:
     return read_tensors(path, only=())[1].get("format", "")
 
 
-def load_model(path: Path) -> Model:
-    """Return the float model at `path`: a directory of Hugging Face or timm, or a refvit file.
+def load_model(path: Path, known: Mapping[str, Any] | None = None) -> Model:
+    """Return the float model at `path`: a directory of Hugging Face or timm, or a file.
 
-    Raises FileNotFoundError or ValueError in one line that says what is wrong.
+    A file is refvit's own, or a peer's: with config.json beside it, it is its directory's model;
+    alone, its architecture is inferred. `known` are fields of the configuration that hold whatever
+    a peer's checkpoint says. Raises FileNotFoundError or ValueError in one line that says what is
+    wrong.
     """
-    return load_directory(path) if path.is_dir() else _load_file(path)
+    if path.is_dir():
+        return load_directory(path, known or {})
+    tensors, meta = read_tensors(path)
+    if meta.get("format") == FORMAT:
+        return _own_file(path, tensors, meta, known or {})
+    if path.name == "model.safetensors" and (path.parent / "config.json").is_file():
+        return load_directory(path.parent, known or {})
+    return load_lone(path, tensors, known or {})
 
 
 def save_model(path: str | Path, model: Model, card: dict[str, Any]) -> None:
@@ -60,7 +75,7 @@ def save_model(path: str | Path, model: Model, card: dict[str, Any]) -> None:
 def describe(kind: str, model: Any, more: Mapping[str, Any]) -> dict[str, str]:
     """Return the metadata of a file: what belongs to any model of refvit, and `more`, as JSON."""
     about = {
-        "config": asdict(model.config),
+        "config": describe_config(model.config),
         "preprocess": asdict(model.preprocess),
         "labels": model.labels,
         **more,
@@ -68,15 +83,12 @@ def describe(kind: str, model: Any, more: Mapping[str, Any]) -> dict[str, str]:
     return {"format": kind, **{key: json.dumps(value) for key, value in about.items()}}
 
 
-def _load_file(path: Path) -> Model:
-    tensors, meta = read_tensors(path)
-    if meta.get("format") != FORMAT:
-        raise ValueError(
-            f"{str(path)!r} carries no configuration of refvit; name its directory with config.json"
-        )
+def _own_file(path: Path, tensors: Arrays, meta: Mapping[str, str], known: Any) -> Model:
+    if known:
+        raise ValueError(f"{str(path)!r} says its configuration itself; it is not overridden")
     about = parse_metadata(path, meta, ("config", "preprocess", "labels"))
     config, preprocess = config_from(path, about)
-    params = check_params(tensors, config, str(path))
+    params = matched(tensors, config, str(path))
     return Model(config, params, preprocess, class_names(path, about, config), str(path))
 
 
@@ -88,15 +100,15 @@ def parse_metadata(path: Path, meta: Mapping[str, str], keys: Sequence[str]) -> 
         raise ValueError(f"{str(path)!r}: its metadata is damaged: {error!r}") from None
 
 
-def config_from(path: Path, about: Mapping[str, Any]) -> tuple[ViTConfig, Preprocess]:
+def config_from(path: Path, about: Mapping[str, Any]) -> tuple[Config, Preprocess]:
     """Return the configuration and the preprocessing that a file's metadata describe."""
     try:
-        return ViTConfig(**tuples(about["config"])), Preprocess(**tuples(about["preprocess"]))
+        return config_of(about["config"]), Preprocess(**tuples(about["preprocess"]))
     except (TypeError, AttributeError) as error:
         raise ValueError(f"{str(path)!r}: its configuration is damaged: {error}") from None
 
 
-def class_names(path: Path, about: Mapping[str, Any], config: ViTConfig) -> tuple[str, ...]:
+def class_names(path: Path, about: Mapping[str, Any], config: Config) -> tuple[str, ...]:
     """Return the class names in a file's metadata; ValueError if there is not one a class."""
     labels = tuple(about["labels"])
     if len(labels) != config.classes:

@@ -16,6 +16,7 @@ import refvit
 from refvit import demo, inspect_model
 from refvit.accel import MACHINES
 from refvit.files import writable, write_text
+from refvit.hub import add_pull, run_pull
 from refvit.train_command import add_train, run_train
 
 Command = Callable[[argparse.Namespace], tuple[str, Any]]
@@ -79,6 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
         _simulate_options,
     )
     _add(commands, "info", _info, "layers, shapes, parameters and MACs of a model", _model_option)
+    _add(commands, "pull", run_pull, "download a model of the Hugging Face Hub", add_pull)
     _add(commands, "train", run_train, "train a model on shapes10, resumable", add_train)
     return parser
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError, deserialize, safe_open
 from safetensors.numpy import save
 
 Arrays = dict[str, NDArray[Any]]
@@ -29,13 +29,63 @@ def read_tensors(path: Path, only: Sequence[str] | None = None) -> tuple[Arrays,
         raise FileNotFoundError(f"no file {str(path)!r}")
     try:
         with safe_open(path, framework="numpy") as file:
-            names = file.keys() if only is None else only
-            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
+            names = list(file.keys() if only is None else only)
+            half = [name for name in names if file.get_slice(name).get_dtype() == "BF16"]
+            tensors = {name: file.get_tensor(name) for name in names if name not in half}
+            return tensors | _bfloats(path, half), file.metadata() or {}
     except SafetensorError as error:
         raise ValueError(f"{str(path)!r} is not a whole safetensors file: {error}") from None
     except (TypeError, AttributeError) as error:
         found = f"{str(path)!r} holds a dtype that NumPy lacks ({error})"
-        raise ValueError(f"{found}; save it as float32 or float16") from None
+        raise ValueError(f"{found}; save it as float32, float16 or bfloat16") from None
+
+
+def _bfloats(path: Path, names: Sequence[str]) -> Arrays:
+    """Return bfloat16 tensors as float32: NumPy lacks the type, which is the upper half of one."""
+    if not names:
+        return {}
+    raw = dict(deserialize(path.read_bytes()))  # type: ignore[no-untyped-call]
+    return {
+        name: np.left_shift(np.frombuffer(raw[name]["data"], "<u2").astype(np.uint32), 16)
+        .view(np.float32)
+        .reshape(raw[name]["shape"])
+        for name in names
+    }
+
+
+def read_sharded(index: Path) -> Arrays:
+    """Return the tensors of every file that a `model.safetensors.index.json` names.
+
+    Raises FileNotFoundError for a shard that is missing, ValueError for a damaged index, a name
+    that leads out of the folder, or a tensor that is not in the shard said to hold it.
+    """
+    where = read_json(index).get("weight_map")
+    if not isinstance(where, dict) or not all(isinstance(v, str) for v in where.values()):
+        raise ValueError(f"{str(index)!r} has no weight_map of tensor names to file names")
+    tensors: Arrays = {}
+    for shard in sorted(set(where.values())):
+        if Path(shard).name != shard:
+            raise ValueError(f"{str(index)!r} names {shard!r}, which is not a file beside it")
+        held, _ = read_tensors(index.parent / shard)
+        absent = [name for name, file in where.items() if file == shard and name not in held]
+        if absent:
+            raise ValueError(f"{str(index.parent / shard)!r} lacks {absent[0]}, which {index.name}"
+                             " says it holds")  # fmt: skip
+        tensors |= {name: held[name] for name in held if where.get(name) == shard}
+    return tensors
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file; FileNotFoundError or ValueError if there is none."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {str(path)!r}")
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{str(path)!r} is not JSON: {error}") from None
+    if not isinstance(about, dict):
+        raise ValueError(f"{str(path)!r} holds a {type(about).__name__}, wanted an object")
+    return about
 
 
 def write_tensors(

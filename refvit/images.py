@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,16 @@ class Preprocess:
             )
         if len(self.mean) != len(self.std) or not all(s > 0 for s in self.std):
             raise ValueError(f"mean and std go by channel, std > 0; got {self.mean}, {self.std}")
+
+    def at(self, size: tuple[int, int]) -> Preprocess:
+        """Return the same for images of another size: what is cut off keeps its share."""
+        if isinstance(self.resize, int):
+            short = self.resize * min(size) // min(self.size)
+            return replace(self, size=size, resize=short)
+        if self.resize is None:
+            return replace(self, size=size)
+        down, across = (r * n // s for r, n, s in zip(self.resize, size, self.size, strict=True))
+        return replace(self, size=size, resize=(down, across))
 
     def __call__(self, image: str | Path | Image.Image | NDArray[np.uint8]) -> Pixels:
         """Return [C, H, W] float32 pixels of a path, a PIL image or a uint8 array [H, W(, C)].

@@ -18,6 +18,7 @@ from refvit.integer import FAST, Arithmetic, IntegerModel, IntegerOps, QTensor
 from refvit.model import check_pixels
 from refvit.models import forward, workload_records
 from refvit.ops import FloatOps
+from refvit.ops.protocol import Index, Mask
 from refvit.params import Params
 from refvit.quant import FakeQuantize, QParams, QuantizedModel, quantize
 
@@ -75,6 +76,7 @@ def reference_params(quantized: QuantizedModel, engine: IntegerModel) -> Params:
         if record.op == "linear":
             c = engine.constants[record.site]
             unit = np.ldexp(c.multiplier.astype(np.float64), -c.shift) * engine.scales[record.site]
+            tensors.pop(f"{record.site}.gain", None)  # it is in the unit
             tensors[f"{record.site}.weight"] = (
                 c.weight * (unit / engine.scales[record.inputs[0]])[:, None]
             )
@@ -107,8 +109,9 @@ class LockstepOps:
     def _codes(self, x: Pair) -> QTensor:
         if x.site in self.grids:
             return QTensor(quantize(x.value, self.grids[x.site]), self.engine.scales[x.site])
-        codes = self.engine.constants[x.site]  # a learned tensor of the stream
-        return QTensor(codes.reshape(x.value.shape), self.engine.scales[x.site])
+        label = self.engine.scales[x.site]  # a learned tensor: its codes times its label, moved
+        codes = np.rint(x.value / label).astype(self.engine.constants[x.site].dtype)
+        return QTensor(codes, label)
 
     def _compare(self, op: str, site: str, value: NDArray[Any], got: QTensor) -> Pair:
         grid = self.grids[site]
@@ -146,23 +149,34 @@ class LockstepOps:
         got = self.integer.add(self._codes(a), self._codes(b), site=site)
         return self._compare("add", site, self.float.add(a.value, b.value, site=site), got)
 
-    def gelu(self, x: Pair, *, site: str) -> Pair:
-        got = self.integer.gelu(self._codes(x), site=site)
-        return self._compare("gelu", site, self.float.gelu(x.value, site=site), got)
+    def gelu(self, x: Pair, *, site: str, form: str = "erf") -> Pair:
+        got = self.integer.gelu(self._codes(x), site=site, form=form)
+        return self._compare("gelu", site, self.float.gelu(x.value, site=site, form=form), got)
 
-    def softmax(self, x: Pair, *, site: str) -> Pair:
-        got = self.integer.softmax(self._codes(x), site=site)
-        return self._compare("softmax", site, self.float.softmax(x.value, site=site), got)
+    def softmax(self, x: Pair, *, site: str, mask: Mask | None = None) -> Pair:
+        got = self.integer.softmax(self._codes(x), site=site, mask=mask)
+        value = self.float.softmax(x.value, site=site, mask=mask)
+        return self._compare("softmax", site, value, got)
 
     def layer_norm(self, x: Pair, p: Params, *, eps: float) -> Pair:
         got = self.integer.layer_norm(self._codes(x), self._view(p), eps=eps)
         return self._compare("layer_norm", p.path, self.float.layer_norm(x.value, p, eps=eps), got)
 
+    def mean(self, x: Pair, *, axis: int, site: str) -> Pair:
+        got = self.integer.mean(self._codes(x), axis=axis, site=site)
+        return self._compare("mean", site, self.float.mean(x.value, axis=axis, site=site), got)
+
     def rearrange(self, x: Pair, pattern: str, /, **sizes: int) -> Pair:
         return Pair(self.float.rearrange(x.value, pattern, **sizes), x.site)
 
-    def select(self, x: Pair, index: int, *, axis: int) -> Pair:
+    def select(self, x: Pair, index: Index, *, axis: int) -> Pair:
         return Pair(self.float.select(x.value, index, axis=axis), x.site)
+
+    def roll(self, x: Pair, shifts: tuple[int, ...], *, axes: tuple[int, ...]) -> Pair:
+        return Pair(self.float.roll(x.value, shifts, axes=axes), x.site)
+
+    def pad(self, x: Pair, after: tuple[int, ...], *, axes: tuple[int, ...]) -> Pair:
+        return Pair(self.float.pad(x.value, after, axes=axes), x.site)
 
     def concat(self, parts: Sequence[Pair], *, axis: int, site: str) -> Pair:
         got = self.integer.concat([self._codes(x) for x in parts], axis=axis, site=site)

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from refvit.images import Preprocess
-from refvit.models import Config, forward, parameter_shapes, random_params, variant
-from refvit.ops import FloatOps, Tap
+from refvit.models import Config, forward, random_params, variant
+from refvit.ops import FloatOps, Record, Tap
 from refvit.ops.taps import untouched
 from refvit.params import Params
 from refvit.progress import track
+from refvit.resize import resized
 
 
 @dataclass(frozen=True)
 class Model:
     """A float model: `model(pixels)` are its logits, `model.preprocess(image)` makes pixels.
 
-    `labels` are the class names in order. `source` says where the weights come from.
+    `labels` are the class names in order; without a classifier there are none, and the features
+    come out. `source` says where the weights come from, `notes` what a reader of them assumed.
+    `any_size` lets every call interpolate positions to the size of its pixels.
     """
 
     config: Config
@@ -29,18 +32,51 @@ class Model:
     preprocess: Preprocess
     labels: tuple[str, ...]
     source: str = ""
+    notes: tuple[str, ...] = ()
+    any_size: bool = False
 
-    def __call__(self, pixels: NDArray[Any], tap: Tap = untouched) -> NDArray[Any]:
+    def __call__(
+        self,
+        pixels: NDArray[Any],
+        tap: Tap = untouched,
+        *,
+        interpolate_pos_encoding: bool | None = None,
+    ) -> NDArray[Any]:
         """Return logits [B, classes] of normalised pixels [B, C, H, W], in the dtype of `pixels`.
 
         float32 computes in float32 and float64 in float64. `tap(site, value)` sees every value.
-        Raises ValueError or TypeError for pixels of another shape or dtype, or not finite.
+        With `interpolate_pos_encoding` (None: as `any_size` says) pixels of another size run on
+        `self.at(H, W)`. Raises ValueError or TypeError for pixels of another shape or dtype, or not
+        finite.
         """
+        if interpolate_pos_encoding is None:
+            interpolate_pos_encoding = self.any_size
+        size = np.shape(pixels)[2:]
+        if interpolate_pos_encoding and len(size) == 2 and size != self.config.image:
+            return self.at(*size)(pixels, tap)
         x = self.checked(pixels)
-        params = (
-            self.params if x.dtype == np.float32 else self.params.map(lambda t: t.astype(x.dtype))
-        )
+        params = self.params.map(lambda t: t.astype(x.dtype, copy=False))
         return np.asarray(forward(FloatOps(tap, x.dtype), x, params, self.config))
+
+    def at(self, height: int, width: int) -> Model:
+        """Return this model for images of another size, its positions interpolated (bicubic).
+
+        Raises ValueError for an image smaller than a patch.
+        """
+        params, config = resized(self.params, self.config, (height, width))
+        ready = self.preprocess.at((height, width))
+        return replace(self, config=config, params=params, preprocess=ready)
+
+    def trace(self, pixels: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Return every value of one forward by its site, in order: hidden states and each head.
+
+        A ViT's hidden states are `embed` and `blocks.<i>.add2`, a Swin's `patch_norm` (or `embed`)
+        and `stages.<i>.blocks.<j>.add2`; the heads of a distilled DeiT are `head` and `head_dist`.
+        Parameters are among the values, under their names.
+        """
+        record = Record()
+        self(pixels, tap=record)
+        return record.values
 
     def checked(self, pixels: NDArray[Any]) -> NDArray[Any]:
         """Return `pixels` if they are what this model reads, else raise one clear line."""
@@ -57,8 +93,11 @@ def check_pixels(pixels: NDArray[Any], config: Config) -> NDArray[Any]:
             "make them with model.preprocess(image)"
         )
     if x.ndim != 4 or x.shape[1:] != wanted:
+        mend = ""
+        if x.ndim == 4 and x.shape[1] == config.channels:
+            mend = f"; for that size take model.at({x.shape[2]}, {x.shape[3]})"
         raise ValueError(
-            f"pixels have shape [B, {', '.join(map(str, wanted))}], got {list(x.shape)}"
+            f"pixels have shape [B, {', '.join(map(str, wanted))}], got {list(x.shape)}{mend}"
         )
     if len(x) == 0:
         raise ValueError("there are no pixels: B is 0, and at least one image is needed")
@@ -90,30 +129,3 @@ def random(name: str, seed: int = 0) -> Model:
     labels = tuple(f"class {k}" for k in range(config.classes))
     params = random_params(config, seed)
     return Model(config, params, Preprocess(config.image), labels, f"random, seed {seed}")
-
-
-def check_params(params: dict[str, NDArray[Any]], config: Config, where: str) -> Params:
-    """Return `params` in the model's order if they are exactly what `config` needs.
-
-    Raises ValueError that names the first tensor that is missing, unknown, of another shape, not
-    of floats, or not finite.
-    """
-    wanted = parameter_shapes(config)
-    missing = [name for name in wanted if name not in params]
-    extra = [name for name in params if name not in wanted]
-    if missing or extra:
-        raise ValueError(
-            f"{where}: tensors missing {missing[:3]}, unexpected {extra[:3]} "
-            f"({len(missing)} and {len(extra)} in all)"
-        )
-    for name, shape in wanted.items():
-        tensor = params[name]
-        if tensor.shape != shape:
-            raise ValueError(
-                f"{where}: {name} has shape {list(tensor.shape)}, wanted {list(shape)}"
-            )
-        if tensor.dtype not in (np.float32, np.float64, np.float16):
-            raise ValueError(f"{where}: {name} has dtype {tensor.dtype}, wanted floats")
-        if not np.isfinite(tensor).all():
-            raise ValueError(f"{where}: {name} is not finite: it holds NaN or infinity")
-    return Params({name: params[name].astype(np.float32) for name in wanted})

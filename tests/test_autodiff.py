@@ -37,6 +37,9 @@ CASES = {  # one for every rule: function of arrays, and where to differentiate 
     F.softmax: (F.softmax, normal(3, 4)),
     F.layer_norm: (lambda x, w, b: F.layer_norm(x, w, b, 1e-2), normal(3, 4), normal(4), normal(4)),
     F.gelu: (F.gelu, normal(30) * 2),
+    F.gelu_tanh: (F.gelu_tanh, normal(30) * 2),
+    F.roll: (lambda x: F.roll(x, (-1, 2), (1, 2)), normal(2, 3, 4)),
+    F.pad: (lambda x: F.pad(x, (1, 2), (1, 2)), normal(2, 3, 4)),
     F.rearrange: (lambda x: F.rearrange(x, "b n (h d) -> b h d n", h=2), normal(2, 3, 4)),
     F.concat: (lambda a, b: F.concat((a, b), 1), normal(1, 1, 3), normal(2, 4, 3)),
 }

@@ -1,7 +1,8 @@
 """Models: sizes of the papers, shapes, peers' logits, taps."""
 
+import dataclasses
+import json
 import math
-from pathlib import Path
 
 import einops
 import numpy as np
@@ -10,8 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import refvit
-from refvit.checkpoints import load_model
-from refvit.models import VARIANTS, ViTConfig, forward, parameter_shapes, workload_records
+from refvit.models import (
+    VARIANTS,
+    SwinConfig,
+    ViTConfig,
+    config_of,
+    describe_config,
+    forward,
+    parameter_shapes,
+    workload_records,
+)
+from refvit.models.windows import relative_index, shift_mask
 from refvit.ops import FloatOps, Record
 from refvit.ops.shape_ops import rearranged_shape
 
@@ -22,9 +32,25 @@ SIZES = {  # published parameter counts (timm) and MACs at 224 (every matmul cou
     "deit_tiny": (5_717_416, 1.2537e9),
     "deit_small": (22_050_664, 4.5989e9),
     "deit_base": (86_567_656, 17.5638e9),
+    "vit_large": (304_326_632, 61.5547e9),
+    "vit_huge": (632_045_800, 167.2951e9),
+    "deit_tiny_distilled": (5_910_800, 1.2610e9),
+    "deit_small_distilled": (22_436_432, 4.6241e9),
+    "deit_base_distilled": (87_338_192, 17.6568e9),
+    "swin_tiny": (28_288_354, 4.4906e9),
+    "swin_small": (49_606_258, 8.7409e9),
+    "swin_base": (87_768_224, 15.4309e9),
+    "swin_large": (196_532_476, 34.4758e9),
 }
-GOLDEN = Path(__file__).parent / "golden"
 TINY = ViTConfig(12, 2, 3, 20, image=(8, 12), patch=(4, 2), classes=5)
+RICH = dataclasses.replace(
+    TINY, pool="mean", fc_norm=True, registers=2, embed_prefix=False, pre_norm=True, head=5,
+    gelu="tanh", layer_scale=True, qk_norm=True, proj_bias=False, image=(9, 13),
+)  # fmt: skip
+DISTILLED = dataclasses.replace(TINY, distillation="heads")
+SWIN = SwinConfig(6, (2, 2), (2, 3), (8, 12), ((4, 4), (4, 4)), (11, 19), (2, 2), classes=4)
+SWIN_HF = dataclasses.replace(SWIN, rule="hf", positions=True, image=(9, 17))
+CONFIGS = {"tiny": TINY, "rich": RICH, "distilled": DISTILLED, "swin": SWIN, "swin_hf": SWIN_HF}
 
 
 @pytest.mark.parametrize("name", SIZES)
@@ -56,16 +82,76 @@ def test_a_pattern_that_does_not_divide_is_refused(h, d, extra):
             rearranged_shape((1, 2, h * d + extra), "b n (h d) -> b h n d", {"h": h + 1})
 
 
-def test_shape_ops_and_float_ops_agree_on_every_site():
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_shape_ops_and_float_ops_agree_on_every_site(config):
     record = Record()
-    model = refvit.model.Model(TINY, refvit.models.random_params(TINY, 3), None, ())
-    pixels = np.random.default_rng(0).standard_normal((2, 3, 8, 12)).astype(np.float32)
-    model(pixels, tap=record)
-    for r in workload_records(TINY, batch=2):
+    model = refvit.model.Model(config, refvit.models.random_params(config, 3), None, ())
+    pixels = np.random.default_rng(0).standard_normal((2, config.channels, *config.image))
+    model(pixels.astype(np.float32), tap=record)
+    records = workload_records(config, batch=2)
+    for r in records:
         if r.op != "output":
             assert record.values[r.site].shape == r.shape, r.site
-        for site, shape in zip(r.inputs, r.shapes, strict=True):
-            assert math.prod(shape) <= record.values[site].size
+    sites = [r.site for r in records]
+    assert len(sites) == len(set(sites))
+    count = sum(math.prod(s) for s in parameter_shapes(config).values())
+    assert sum(r.params for r in records) == count, "every parameter is read once"
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_a_configuration_is_its_description(config):
+    described = json.loads(json.dumps(describe_config(config)))
+    assert config_of(described) == config
+    assert "gelu" not in described or config.gelu != "erf", "defaults are not said"
+
+
+def test_an_unknown_family_is_refused():
+    with pytest.raises(ValueError, match="no family of models 'cnn'; there are vit, swin"):
+        config_of({"family": "cnn"})
+
+
+def brute_mask(grid, window, shift):
+    """Two tokens of a window may meet if they did before the roll: no wrap-around between them."""
+    rolled = np.roll(np.indices(grid), (-shift[0], -shift[1]), (1, 2))  # who stands where now
+    i, j = window
+    masks = []
+    for y in range(0, grid[0], i):
+        for x in range(0, grid[1], j):
+            place = rolled[:, y : y + i, x : x + j].reshape(2, -1)
+            apart = [np.abs(p[:, None] - p[None, :]) for p in place]
+            masks.append((apart[0] >= i) | (apart[1] >= j))
+    return np.array(masks)
+
+
+@given(st.integers(1, 3), st.integers(1, 3), st.integers(2, 5), st.integers(2, 5), st.data())
+def test_the_mask_parts_those_whom_the_roll_brought_together(down, across, i, j, data):
+    shift = data.draw(st.sampled_from([(i // 2, j // 2), (0, j // 2), (i // 2, 0)]))
+    grid = down * i, across * j
+    if 1 in (down, across) or shift == (0, 0):
+        return  # one window an axis is never shifted
+    assert np.array_equal(shift_mask(grid, (i, j), shift), brute_mask(grid, (i, j), shift))
+
+
+@given(st.integers(1, 4), st.integers(1, 4), st.integers(0, 2), st.integers(0, 2))
+def test_relative_positions_index_the_table_by_their_difference(i, j, more, wider):
+    table = i + more, j + wider
+    index = relative_index((i, j), table).reshape(i * j, i * j)
+    for a in range(i * j):
+        for b in range(i * j):
+            dy, dx = a // j - b // j, a % j - b % j
+            row = (dy + table[0] - 1) * (2 * table[1] - 1) + dx + table[1] - 1
+            assert index[a, b] == row
+
+
+def test_a_window_is_cut_to_a_small_grid_as_each_peer_does_it():
+    stages = SWIN.stages
+    assert [s.grid for s in stages] == [(5, 9), (3, 5)]
+    assert [(s.window, s.shift, s.table) for s in stages] == [
+        ((4, 4), (2, 2), (4, 4)), ((3, 4), (0, 2), (3, 4)),
+    ]  # fmt: skip
+    assert [(s.window, s.shift, s.table) for s in SWIN_HF.stages] == [
+        ((4, 4), (2, 2), (4, 4)), ((3, 3), (0, 0), (4, 4)),
+    ]  # fmt: skip
 
 
 def test_a_site_that_occurs_twice_is_noticed():
@@ -73,38 +159,6 @@ def test_a_site_that_occurs_twice_is_noticed():
     record("x", 1)
     with pytest.raises(ValueError, match="unique"):
         record("x", 2)
-
-
-@pytest.mark.parametrize("fixture", ["hf_vit_tiny", "timm_vit_tiny"])
-@pytest.mark.parametrize(("dtype", "bound"), [(np.float32, 1e-5), (np.float64, 1e-10)])
-def test_logits_equal_the_peers(shared, fixture, dtype, bound):
-    folder = shared / "fixtures" / fixture
-    pixels = np.load(folder / "input.npy").astype(dtype)
-    logits = load_model(folder)(pixels)
-    assert logits.dtype == dtype
-    assert np.abs(logits - np.load(folder / "logits_f64.npy")).max() <= bound
-
-
-@pytest.mark.parametrize("folder", ["hf_vit", "timm_vit"])
-@pytest.mark.parametrize(("dtype", "bound"), [(np.float32, 1e-5), (np.float64, 1e-10)])
-def test_logits_equal_small_peers(folder, dtype, bound):
-    """Made by `tests/golden/make_peers.py`; the Hugging Face one has an eps of 1e-3."""
-    model = refvit.load(GOLDEN / folder)
-    peer = np.load(GOLDEN / folder / "peer.npz")
-    logits = model(peer["pixels"].astype(dtype))
-    assert logits.dtype == dtype
-    assert np.abs(logits - peer["logits"]).max() <= bound
-
-
-def test_old_and_new_names_of_hugging_face_are_one(shared, tmp_path):
-    folder = shared / "fixtures" / "hf_vit_tiny"
-    (tmp_path / "config.json").write_bytes((folder / "config.json").read_bytes())
-    (tmp_path / "model.safetensors").write_bytes(
-        (folder / "model.v5names.safetensors").read_bytes()
-    )
-    old, new = load_model(folder), load_model(tmp_path)
-    assert all(np.array_equal(a, new.params[name]) for name, a in old.params.items())
-    assert old.labels[3] == "c3"
 
 
 def test_eps_comes_from_the_configuration():
@@ -122,7 +176,11 @@ def test_eps_comes_from_the_configuration():
     ("change", "message"),
     [
         ({"width": 13}, "not a multiple of 3 heads"),
-        ({"patch": (5, 4)}, "not a whole number"),
+        ({"patch": (9, 4)}, "not one patch of"),
+        ({"pool": "max"}, "pool is one of token, mean"),
+        ({"pool": "token", "class_token": False}, "needs the class token"),
+        ({"gelu": "quick"}, "the GELU is one of erf, tanh"),
+        ({"classes": -1}, "at least 0"),
         ({"depth": 0}, "at least 1"),
     ],
 )

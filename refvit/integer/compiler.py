@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from refvit.integer.bounds import Proof, dot_range, product_range, prove
 from refvit.integer.fixedpoint import GUARD, dyadic, real_of
 from refvit.integer.kernels import gelu, layer_norm, softmax
-from refvit.ops.functional import concat_shape
-from refvit.ops.shape_ops import rearranged_shape
+from refvit.ops.functional import concat_shape, padded_shape
+from refvit.ops.protocol import Index, Mask
+from refvit.ops.shape_ops import rearranged_shape, selected_shape
 from refvit.params import Params
 from refvit.quant import QParams, quantize
 
@@ -82,9 +83,11 @@ class CompileOps:
     def linear(self, x: Coded, p: Params) -> Coded:
         grid, out = self._grid(p.at("weight")), self._grid(p.path)
         codes = quantize(p.weight.astype(np.float64), grid)
-        factor = np.broadcast_to(grid.scale * x.scale / float(out.scale), len(codes))
+        gain = np.ones(len(codes)) if p.get("gain") is None else p.gain.astype(np.float64)
+        factor = grid.scale * x.scale * gain / float(out.scale)
         multiplier, shift = dyadic(factor, p.path)
-        label = real_of(multiplier, shift) * float(out.scale) / x.scale
+        with np.errstate(divide="ignore", invalid="ignore"):  # a gain of 0 says nothing of labels
+            label = real_of(multiplier, shift) * float(out.scale) / x.scale / gain
         label = np.where(label > 0, label, grid.scale)
         self.qparams[p.at("weight")] = QParams(label, grid.bits, axis=0)
         constants = {"weight": codes, "multiplier": multiplier, "shift": shift}
@@ -121,12 +124,12 @@ class CompileOps:
         shape = np.broadcast_shapes(a.shape, b.shape)
         return self._emit(site, shape, multiplier=multiplier, shift=shift)
 
-    def gelu(self, x: Coded, *, site: str) -> Coded:
+    def gelu(self, x: Coded, *, site: str, form: str = "erf") -> Coded:
         constants, proofs = gelu.plan(site, x.scale, float(self._grid(site).scale), *x.range)
         self.proofs += proofs
         return self._emit(site, x.shape, **constants)
 
-    def softmax(self, x: Coded, *, site: str) -> Coded:
+    def softmax(self, x: Coded, *, site: str, mask: Mask | None = None) -> Coded:
         out = float(self._grid(site).scale)
         constants, proofs = softmax.plan(site, x.scale, out, *x.range, x.shape[-1])
         self.proofs += proofs
@@ -138,11 +141,27 @@ class CompileOps:
         self.proofs += proofs
         return self._emit(p.path, x.shape, **constants)
 
+    def mean(self, x: Coded, *, axis: int, site: str) -> Coded:
+        count = x.shape[axis]
+        multiplier, shift = dyadic(x.scale / count / float(self._grid(site).scale), site)
+        label = x.scale / count / real_of(multiplier, shift)
+        self.qparams[site] = self._grid(site).with_scale(label)
+        bounds = product_range(count, x.range, (1, 1))
+        self.proofs.append(prove(site, "sum", *bounds, WIDTH))
+        shape = x.shape[:axis] + x.shape[axis + 1 :]
+        return self._emit(site, shape, multiplier=multiplier, shift=shift)
+
     def rearrange(self, x: Coded, pattern: str, /, **sizes: int) -> Coded:
         return replace(x, shape=rearranged_shape(x.shape, pattern, sizes))
 
-    def select(self, x: Coded, index: int, *, axis: int) -> Coded:
-        return replace(x, shape=x.shape[:axis] + x.shape[axis + 1 :])
+    def select(self, x: Coded, index: Index, *, axis: int) -> Coded:
+        return replace(x, shape=selected_shape(x.shape, index, axis))
+
+    def roll(self, x: Coded, shifts: tuple[int, ...], *, axes: tuple[int, ...]) -> Coded:
+        return x
+
+    def pad(self, x: Coded, after: tuple[int, ...], *, axes: tuple[int, ...]) -> Coded:
+        return replace(x, shape=padded_shape(x.shape, after, axes))
 
     def concat(self, parts: Sequence[Coded], *, axis: int, site: str) -> Coded:
         steps = np.array([part.scale for part in parts]) / float(self._grid(site).scale)

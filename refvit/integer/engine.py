@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from refvit.integer.bounds import Proof
 from refvit.integer.compiler import CompileOps
 from refvit.integer.integer_ops import IntegerOps
 from refvit.model import check_pixels
-from refvit.models import Config, forward
+from refvit.models import Config, describe_config, forward, logits_site
 from refvit.ops import Shape
 from refvit.params import Params
 from refvit.quant import QParams, QuantizedModel, quantize
@@ -90,13 +91,14 @@ class IntegerModel:
     @property
     def scale(self) -> float:
         """The label of the logits: `codes * scale` are their reals."""
-        return self.scales["head"]
+        return self.scales[logits_site(self.config)]
 
     @cached_property
     def digest(self) -> str:
         """The sha256 of everything that decides the codes, as hexadecimal: the specification, the
         configuration, the scale by which pixels are coded, and every integer constant."""
-        head = f"{SPECIFICATION} {asdict(self.config)} {self.scales['input']!r}"
+        config = json.dumps(describe_config(self.config), sort_keys=True)
+        head = f"{SPECIFICATION} {config} {self.scales['input']!r}"
         state = hashlib.sha256(head.encode())
         for name, tensor in sorted(self.constants.items()):
             state.update(f"{name} {tensor.dtype.newbyteorder('<').str} {tensor.shape}".encode())

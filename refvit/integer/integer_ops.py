@@ -13,7 +13,8 @@ from refvit.integer.arithmetic import FAST, Arithmetic, code_dtype
 from refvit.integer.fixedpoint import GUARD, INT32, shift_round
 from refvit.integer.kernels import gelu, layer_norm, softmax
 from refvit.integer.qtensor import QTensor
-from refvit.ops.functional import broadcast_parts
+from refvit.ops import functional as F
+from refvit.ops.protocol import Index, Mask
 from refvit.params import Params
 
 IntArray = NDArray[Any]
@@ -81,24 +82,41 @@ class IntegerOps:
         codes = x.codes.astype(np.int32)
         return self.arithmetic.requantize(codes, c.multiplier[k], c.shift[k], *INT32)
 
-    def gelu(self, x: QTensor, *, site: str) -> QTensor:
+    def gelu(self, x: QTensor, *, site: str, form: str = "erf") -> QTensor:
+        """One polynomial for both forms, which differ by less than its own error."""
         c = self.constants[site]
         return self._result(site, gelu.gelu(x.codes, c, self.arithmetic, *self._clamp(c)))
 
-    def softmax(self, x: QTensor, *, site: str) -> QTensor:
+    def softmax(self, x: QTensor, *, site: str, mask: Mask | None = None) -> QTensor:
         c = self.constants[site]
-        return self._result(site, softmax.softmax(x.codes, c, self.arithmetic, *self._clamp(c)))
+        codes = softmax.softmax(x.codes, c, self.arithmetic, *self._clamp(c), mask)
+        return self._result(site, codes)
 
     def layer_norm(self, x: QTensor, p: Params, *, eps: float) -> QTensor:
         """`eps` was folded into the constants when the model was compiled."""
         codes = layer_norm.layer_norm(x.codes, p, self.arithmetic, *self._clamp(p))
         return self._result(p.path, codes)
 
+    def mean(self, x: QTensor, *, axis: int, site: str) -> QTensor:
+        """The sum, exact; 1/n was folded into the multiplier when the model was compiled."""
+        c = self.constants[site]
+        total = x.codes.sum(axis, dtype=np.int32)
+        return self._result(
+            site, self.arithmetic.requantize(total, c.multiplier, c.shift, *self._clamp(c))
+        )
+
     def rearrange(self, x: QTensor, pattern: str, /, **sizes: int) -> QTensor:
         return QTensor(einops.rearrange(x.codes, pattern, **sizes), x.scale)
 
-    def select(self, x: QTensor, index: int, *, axis: int) -> QTensor:
-        return QTensor(x.codes.take(index, axis), x.scale)
+    def select(self, x: QTensor, index: Index, *, axis: int) -> QTensor:
+        return QTensor(x.codes[(slice(None),) * axis + (index,)], x.scale)
+
+    def roll(self, x: QTensor, shifts: tuple[int, ...], *, axes: tuple[int, ...]) -> QTensor:
+        return QTensor(F.roll(x.codes, shifts, axes), x.scale)
+
+    def pad(self, x: QTensor, after: tuple[int, ...], *, axes: tuple[int, ...]) -> QTensor:
+        """The grid is symmetric, so the code of zero is 0."""
+        return QTensor(F.pad(x.codes, after, axes), x.scale)
 
     def concat(self, parts: Sequence[QTensor], *, axis: int, site: str) -> QTensor:
         c = self.constants[site]
@@ -106,4 +124,4 @@ class IntegerOps:
             self.arithmetic.requantize(x.codes.astype(np.int32), m, s, *self._clamp(c))
             for x, m, s in zip(parts, c.multiplier, c.shift, strict=True)
         ]
-        return self._result(site, np.concatenate(broadcast_parts(tuple(aligned), axis), axis=axis))
+        return self._result(site, F.concat(tuple(aligned), axis))

@@ -1,14 +1,16 @@
 """The transformer encoder block as a page of algebra (Dosovitskiy et al. 2021, equations 2, 3).
 
 Attention has six products, as the survey counts them: the projections q, k, v, proj, and the two
-of activations by activations, scores and context.
+of activations by activations, scores and context. Swin gives the scores a bias and a mask; newer
+ViTs normalise q and k by head, and scale each branch by channel (LayerScale), which is the gain of
+its last linear.
 """
 
 from __future__ import annotations
 
 from typing import Protocol, TypeVar
 
-from refvit.ops.protocol import Ops
+from refvit.ops.protocol import Mask, Ops
 from refvit.params import Params
 
 T = TypeVar("T")
@@ -23,24 +25,42 @@ class BlockConfig(Protocol):
     def head_width(self) -> int: ...
     @property
     def eps(self) -> float: ...
+    @property
+    def qk_norm(self) -> bool: ...
+    @property
+    def gelu(self) -> str: ...
 
 
-def attention(ops: Ops[T], x: T, p: Params, cfg: BlockConfig) -> T:  # [B, N, D] -> [B, N, D]
-    q = ops.rearrange(ops.linear(x, p.q), "b n (h d) -> b h n d", h=cfg.heads)
-    k = ops.rearrange(ops.linear(x, p.k), "b n (h d) -> b h d n", h=cfg.heads)
-    v = ops.rearrange(ops.linear(x, p.v), "b n (h d) -> b h n d", h=cfg.heads)
+def attention(
+    ops: Ops[T],
+    x: T,
+    p: Params,
+    cfg: BlockConfig,
+    bias: T | None = None,  # [1, H, N, N], added to the scores
+    mask: Mask | None = None,
+) -> T:  # [B, N, D] -> [B, N, D]
+    q, k, v = (
+        ops.rearrange(ops.linear(x, p[name]), "b n (h d) -> b h n d", h=cfg.heads) for name in "qkv"
+    )
+    if cfg.qk_norm:
+        q = ops.layer_norm(q, p.q_norm, eps=cfg.eps)
+        k = ops.layer_norm(k, p.k_norm, eps=cfg.eps)
+    k = ops.rearrange(k, "b h n d -> b h d n")
     scores = ops.matmul(q, k, site=p.at("scores"), scale=cfg.head_width**-0.5)  # [B, H, N, N]
-    weights = ops.softmax(scores, site=p.at("softmax"))
+    if bias is not None:
+        scores = ops.add(scores, bias, site=p.at("biased"))
+    weights = ops.softmax(scores, site=p.at("softmax"), mask=mask)
     context = ops.matmul(weights, v, site=p.at("context"))  # [B, H, N, d]
     return ops.linear(ops.rearrange(context, "b h n d -> b n (h d)"), p.proj)
 
 
-def mlp(ops: Ops[T], x: T, p: Params) -> T:  # [B, N, D] -> [B, N, D]
-    return ops.linear(ops.gelu(ops.linear(x, p.fc1), site=p.at("act")), p.fc2)
+def mlp(ops: Ops[T], x: T, p: Params, cfg: BlockConfig) -> T:  # [B, N, D] -> [B, N, D]
+    hidden = ops.gelu(ops.linear(x, p.fc1), site=p.at("act"), form=cfg.gelu)
+    return ops.linear(hidden, p.fc2)
 
 
 def encoder_block(ops: Ops[T], x: T, p: Params, cfg: BlockConfig) -> T:  # [B, N, D] -> [B, N, D]
     normed = ops.layer_norm(x, p.norm1, eps=cfg.eps)
     x = ops.add(x, attention(ops, normed, p.attn, cfg), site=p.at("add1"))
     normed = ops.layer_norm(x, p.norm2, eps=cfg.eps)
-    return ops.add(x, mlp(ops, normed, p.mlp), site=p.at("add2"))
+    return ops.add(x, mlp(ops, normed, p.mlp, cfg), site=p.at("add2"))

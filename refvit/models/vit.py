@@ -1,4 +1,8 @@
-"""ViT: patches, class token, encoder blocks, head (Dosovitskiy et al. 2021, equations 1 to 4)."""
+"""ViT and DeiT: patches, prefix tokens, encoder blocks, head.
+
+Dosovitskiy et al. 2021, equations 1 to 4; the distillation token of Touvron et al. 2021, section
+4; pooling over patches, LayerScale, q/k norm and register tokens as newer releases have them.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +10,34 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from refvit.models.blocks import encoder_block
+from refvit.models.shapes import (
+    Shapes,
+    block_shapes,
+    check_form,
+    check_sizes,
+    linear_shapes,
+    norm_shapes,
+)
 from refvit.ops.protocol import Ops
 from refvit.params import Params
 
 T = TypeVar("T")
-MAX_SIZE = 1 << 20  # of a configuration that is meant, not damaged
+POOLS = ("token", "mean")
+DISTILLATIONS = ("none", "token", "heads")
 
 
 @dataclass(frozen=True)
 class ViTConfig:
-    """The shape of a ViT; `hidden` is the MLP's width, `image` and `patch` are (height, width)."""
+    """The shape of a ViT; `hidden` is the MLP's width, `image` and `patch` are (height, width).
+
+    An image that is not a whole number of patches loses its remainder at the right and bottom.
+    `classes` 0 means features. `pool` is "token" (the first) or "mean" (of the patches);
+    `fc_norm` puts the last norm behind the pooling. `distillation` is "token" for a second token
+    that only takes part, "heads" for one with a head of its own, averaged with the first.
+    `registers` counts further tokens; `embed_prefix` says that positions cover the tokens before
+    the patches; `pre_norm` is a norm before the blocks, where the patch embedding has no bias.
+    `head` is the width of an attention head, None for width / heads.
+    """
 
     width: int
     depth: int
@@ -27,34 +49,41 @@ class ViTConfig:
     classes: int = 1000
     eps: float = 1e-6
     qkv_bias: bool = True
+    pool: str = "token"
+    fc_norm: bool = False
+    class_token: bool = True
+    distillation: str = "none"
+    registers: int = 0
+    embed_prefix: bool = True
+    pre_norm: bool = False
+    head: int | None = None
+    gelu: str = "erf"
+    layer_scale: bool = False
+    qk_norm: bool = False
+    proj_bias: bool = True
 
     def __post_init__(self) -> None:
-        whole = (
-            self.width,
-            self.depth,
-            self.heads,
-            self.hidden,
-            self.channels,
-            self.classes,
-            *self.image,
-            *self.patch,
-        )
-        if not all(isinstance(size, int) for size in whole) or len(whole) != 10:
-            raise ValueError(f"the sizes of a ViT are whole numbers; got {self}")
-        if not (isinstance(self.eps, float) and 0 <= self.eps < 1e6):
-            raise ValueError(f"eps is a float of at least 0, got {self.eps!r}")
-        if max(whole) > MAX_SIZE:
-            raise ValueError(f"no size of a ViT is above {MAX_SIZE:,}; got {self}")
-        if min(self.width, self.depth, self.heads, self.hidden, self.classes, self.channels) < 1:
-            raise ValueError(f"every size of a ViT is at least 1; got {self}")
-        if self.width % self.heads:
+        names = ("width", "depth", "heads", "hidden", "image", "patch", "channels", "head_width")
+        check_sizes("ViT", {n: getattr(self, n) for n in names[:-1]}, self)
+        if self.head is None and self.width % self.heads:
             raise ValueError(f"width {self.width} is not a multiple of {self.heads} heads")
-        if any(s < 1 or p < 1 or s % p for s, p in zip(self.image, self.patch, strict=True)):
-            raise ValueError(f"image {self.image} is not a whole number of {self.patch} patches")
+        check_sizes("ViT", {"head_width": self.head_width}, self)
+        check_form(self.eps, self.gelu, self.classes)
+        if len(self.image) != 2 or len(self.patch) != 2 or 0 in self.grid:
+            raise ValueError(f"image {self.image} is not one patch of {self.patch} large")
+        if self.pool not in POOLS or self.distillation not in DISTILLATIONS:
+            raise ValueError(
+                f"pool is one of {', '.join(POOLS)} and distillation one of "
+                f"{', '.join(DISTILLATIONS)}; got {self.pool!r} and {self.distillation!r}"
+            )
+        if self.pool == "token" and not self.class_token:
+            raise ValueError("pool 'token' needs the class token; without one, pool is 'mean'")
+        if self.distillation == "heads" and self.pool == "mean":
+            raise ValueError("two heads read two tokens; pool is 'token' with distillation 'heads'")
 
     @property
     def head_width(self) -> int:
-        return self.width // self.heads
+        return self.head or self.width // self.heads
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -62,55 +91,91 @@ class ViTConfig:
         return self.image[0] // self.patch[0], self.image[1] // self.patch[1]
 
     @property
+    def prefix(self) -> tuple[str, ...]:
+        """The learned tokens before the patches, in order."""
+        names = {
+            "cls_token": self.class_token,
+            "dist_token": self.distillation != "none",
+            "reg_token": self.registers > 0,
+        }
+        return tuple(name for name, there in names.items() if there)
+
+    @property
+    def prefix_tokens(self) -> int:
+        return self.class_token + (self.distillation != "none") + self.registers
+
+    @property
     def tokens(self) -> int:
-        """Patches plus the class token."""
-        return self.grid[0] * self.grid[1] + 1
+        """Patches plus the tokens before them."""
+        return self.grid[0] * self.grid[1] + self.prefix_tokens
+
+    @property
+    def features(self) -> int:
+        """The width of what the head reads."""
+        return self.width
 
 
 def vit(ops: Ops[T], images: Any, p: Params, cfg: ViTConfig) -> Any:  # [B, C, H, W] -> [B, classes]
     x = embed(ops, ops.input(images, site="input"), p, cfg)
     for i in range(cfg.depth):
         x = encoder_block(ops, x, p.blocks[i], cfg)
-    x = ops.select(ops.layer_norm(x, p.norm, eps=cfg.eps), 0, axis=1)  # [B, D]: the class token
-    return ops.output(ops.linear(x, p.head), site="logits")
+    if not cfg.fc_norm:
+        x = ops.layer_norm(x, p.norm, eps=cfg.eps)
+    if cfg.distillation == "heads":
+        return ops.output(two_heads(ops, x, p, cfg), site="logits")
+    x = pool(ops, x, cfg)
+    if cfg.fc_norm:
+        x = ops.layer_norm(x, p.fc_norm, eps=cfg.eps)
+    return ops.output(ops.linear(x, p.head) if cfg.classes else x, site="logits")
 
 
 def embed(ops: Ops[T], images: T, p: Params, cfg: ViTConfig) -> T:  # [B, C, H, W] -> [B, N, D]
-    i, j = cfg.patch
-    patches = ops.rearrange(images, "b c (y i) (x j) -> b (y x) (c i j)", i=i, j=j)
+    (i, j), (rows, cols) = cfg.patch, cfg.grid
+    whole = ops.select(ops.select(images, slice(0, rows * i), axis=2), slice(0, cols * j), axis=3)
+    patches = ops.rearrange(whole, "b c (y i) (x j) -> b (y x) (c i j)", i=i, j=j)
     x = ops.linear(patches, p.patch_embed)
-    x = ops.concat([ops.param(p, "cls_token"), x], axis=1, site="tokens")
-    return ops.add(x, ops.param(p, "pos_embed"), site="embed")
+    positions, prefix = ops.param(p, "pos_embed"), [ops.param(p, name) for name in cfg.prefix]
+    if not cfg.embed_prefix:
+        x = ops.add(x, positions, site="embed")
+    if prefix:
+        x = ops.concat([*prefix, x], axis=1, site="tokens")
+    if cfg.embed_prefix:
+        x = ops.add(x, positions, site="embed")
+    return ops.layer_norm(x, p.norm_pre, eps=cfg.eps) if cfg.pre_norm else x
 
 
-def vit_shapes(cfg: ViTConfig) -> dict[str, tuple[int, ...]]:
+def pool(ops: Ops[T], x: T, cfg: ViTConfig) -> T:  # [B, N, D] -> [B, D]
+    if cfg.pool == "token":
+        return ops.select(x, 0, axis=1)
+    patches = ops.select(x, slice(cfg.prefix_tokens, cfg.tokens), axis=1)
+    return ops.mean(patches, axis=1, site="fc_pool" if cfg.fc_norm else "pool")
+
+
+def two_heads(ops: Ops[T], x: T, p: Params, cfg: ViTConfig) -> T:  # [B, N, D] -> [B, classes]
+    """The class token and the distillation token each have a head; the logits are their mean."""
+    both = [ops.select(x, k, axis=1) for k in (0, 1)]
+    if cfg.classes:
+        both = [ops.linear(t, head) for t, head in zip(both, (p.head, p.head_dist), strict=True)]
+    both = [ops.rearrange(t, "(b k) c -> b k c", k=1) for t in both]
+    return ops.mean(ops.concat(both, axis=1, site="heads"), axis=1, site="heads_mean")
+
+
+def vit_shapes(cfg: ViTConfig) -> Shapes:
     """Return the name and shape of every parameter of a ViT, in the order of its forward."""
     patch = cfg.channels * cfg.patch[0] * cfg.patch[1]
-    shapes: dict[str, tuple[int, ...]] = {
-        **_linear("patch_embed", patch, cfg.width),
-        "cls_token": (1, 1, cfg.width),
-        "pos_embed": (1, cfg.tokens, cfg.width),
-    }
+    shapes = linear_shapes("patch_embed", patch, cfg.width, bias=not cfg.pre_norm)
+    for name in cfg.prefix:
+        shapes[name] = (1, cfg.registers if name == "reg_token" else 1, cfg.width)
+    covered = cfg.tokens if cfg.embed_prefix else cfg.grid[0] * cfg.grid[1]
+    shapes["pos_embed"] = (1, covered, cfg.width)
+    shapes |= norm_shapes("norm_pre", cfg.width) if cfg.pre_norm else {}
     for i in range(cfg.depth):
-        shapes |= block_shapes(f"blocks.{i}", cfg.width, cfg.hidden, cfg.qkv_bias)
-    return shapes | _norm("norm", cfg.width) | _linear("head", cfg.width, cfg.classes)
-
-
-def block_shapes(at: str, width: int, hidden: int, qkv_bias: bool) -> dict[str, tuple[int, ...]]:
-    """Return the parameters of one encoder block whose path is `at`."""
-    shapes = _norm(f"{at}.norm1", width)
-    for name in "qkv":
-        shapes |= _linear(f"{at}.attn.{name}", width, width, bias=qkv_bias)
-    shapes |= _linear(f"{at}.attn.proj", width, width) | _norm(f"{at}.norm2", width)
-    return (
-        shapes | _linear(f"{at}.mlp.fc1", width, hidden) | _linear(f"{at}.mlp.fc2", hidden, width)
-    )
-
-
-def _linear(at: str, ins: int, outs: int, bias: bool = True) -> dict[str, tuple[int, ...]]:
-    weight: dict[str, tuple[int, ...]] = {f"{at}.weight": (outs, ins)}
-    return weight | ({f"{at}.bias": (outs,)} if bias else {})
-
-
-def _norm(at: str, width: int) -> dict[str, tuple[int, ...]]:
-    return {f"{at}.weight": (width,), f"{at}.bias": (width,)}
+        shapes |= block_shapes(
+            f"blocks.{i}", cfg.width, cfg.heads * cfg.head_width, cfg.hidden, cfg.qkv_bias,
+            proj_bias=cfg.proj_bias, layer_scale=cfg.layer_scale,
+            qk_norm=cfg.head_width if cfg.qk_norm else 0,
+        )  # fmt: skip
+    shapes |= norm_shapes("fc_norm" if cfg.fc_norm else "norm", cfg.width)
+    for name in ("head", "head_dist") if cfg.distillation == "heads" else ("head",):
+        shapes |= linear_shapes(name, cfg.width, cfg.classes) if cfg.classes else {}
+    return shapes

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from refvit.ops import functional as F
+from refvit.ops.protocol import Index, Mask
 from refvit.ops.taps import Tap, untouched
 from refvit.params import Params
 
@@ -36,31 +37,42 @@ class FloatOps:
 
     def linear(self, x: Any, p: Params) -> Any:
         bias = None if p.get("bias") is None else self.param(p, "bias")
-        return self.tap(p.path, F.linear(x, self.param(p, "weight"), bias))
+        out = F.linear(x, self.param(p, "weight"), bias)
+        return self.tap(p.path, out if p.get("gain") is None else out * self.param(p, "gain"))
 
     def matmul(self, a: Any, b: Any, *, site: str, scale: float = 1.0) -> Any:
-        product = np.matmul(a, b)
+        with np.errstate(under="ignore"):  # products of tiny probabilities are rightly zero
+            product = np.matmul(a, b)
         return self.tap(site, product if scale == 1.0 else product * product.dtype.type(scale))
 
     def add(self, a: Any, b: Any, *, site: str) -> Any:
         return self.tap(site, a + b)
 
-    def gelu(self, x: Any, *, site: str) -> Any:
-        return self.tap(site, F.gelu(x))
+    def gelu(self, x: Any, *, site: str, form: str = "erf") -> Any:
+        return self.tap(site, F.gelu(x) if form == "erf" else F.gelu_tanh(x))
 
-    def softmax(self, x: Any, *, site: str) -> Any:
-        return self.tap(site, F.softmax(x))
+    def softmax(self, x: Any, *, site: str, mask: Mask | None = None) -> Any:
+        return self.tap(site, F.softmax(x, mask))
 
     def layer_norm(self, x: Any, p: Params, *, eps: float) -> Any:
         return self.tap(
             p.path, F.layer_norm(x, self.param(p, "weight"), self.param(p, "bias"), eps)
         )
 
+    def mean(self, x: Any, *, axis: int, site: str) -> Any:
+        return self.tap(site, np.mean(x, axis=axis))
+
     def rearrange(self, x: Any, pattern: str, /, **sizes: int) -> Any:
         return F.rearrange(x, pattern, **sizes)
 
-    def select(self, x: Any, index: int, *, axis: int) -> Any:
+    def select(self, x: Any, index: Index, *, axis: int) -> Any:
         return x[(slice(None),) * axis + (index,)]
+
+    def roll(self, x: Any, shifts: tuple[int, ...], *, axes: tuple[int, ...]) -> Any:
+        return F.roll(x, shifts, axes)
+
+    def pad(self, x: Any, after: tuple[int, ...], *, axes: tuple[int, ...]) -> Any:
+        return F.pad(x, after, axes)
 
     def concat(self, parts: Sequence[Any], *, axis: int, site: str) -> Any:
         return self.tap(site, F.concat(tuple(parts), axis))

@@ -53,13 +53,19 @@ def linear(x: FloatArray, weight: FloatArray, bias: FloatArray | None = None) ->
     return out.reshape(*x.shape[:-1], weight.shape[0])
 
 
+MASKED = -100.0  # added to the scores of tokens that must not meet (Liu et al. 2021)
+NOTHING = 2.0**-100  # a masked probability up to here is 0, as are its products in float32
+
+
 @overridable
-def softmax(x: FloatArray) -> FloatArray:
-    """Return exp(x) / sum(exp(x)) along the last axis, any shape.
+def softmax(x: FloatArray, mask: NDArray[np.bool_] | None = None) -> FloatArray:
+    """Return exp(x) / sum(exp(x)) along the last axis, any shape; `mask` as in the protocol.
 
     >>> softmax(np.array([[0.0, np.log(3.0)]]))
     array([[0.25, 0.75]])
     """
+    if mask is not None:
+        x = masked(x, mask)
     flat = x.reshape(-1, x.shape[-1])
     out = np.empty_like(flat)
     for rows in row_blocks(flat):
@@ -67,7 +73,15 @@ def softmax(x: FloatArray) -> FloatArray:
         with np.errstate(under="ignore"):  # exp of a very negative score is rightly zero
             np.exp(block, out=block)
             block /= block.sum(1, keepdims=True)
+            if mask is not None:  # no subnormal number may come of what is masked
+                block *= block > NOTHING
     return out.reshape(x.shape)
+
+
+def masked(x: FloatArray, mask: NDArray[np.bool_]) -> FloatArray:
+    """Return scores [B W, H, N, N] with -100 added where `mask` [W, N, N] is true."""
+    addend = np.where(mask[:, None], x.dtype.type(MASKED), x.dtype.type(0))
+    return np.asarray(x.reshape(-1, len(mask), *x.shape[1:]) + addend).reshape(x.shape)
 
 
 @overridable
@@ -162,6 +176,43 @@ def gelu(x: FloatArray) -> FloatArray:
 
 
 @overridable
+def gelu_tanh(x: FloatArray) -> FloatArray:
+    """Return `x/2 * (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))` (Hendrycks and Gimpel 2016)."""
+    dtype = x.dtype.type
+    with np.errstate(under="ignore"):
+        inner = x * x
+        inner *= dtype(0.044715)
+        inner += dtype(1)
+        inner *= x
+        inner *= dtype(np.sqrt(2 / np.pi))
+        gate = np.tanh(inner, out=inner)
+        gate += dtype(1)
+        gate *= dtype(0.5)
+        gate *= x
+    return np.asarray(gate)
+
+
+@overridable
+def pad(x: FloatArray, after: tuple[int, ...], axes: tuple[int, ...]) -> FloatArray:
+    """Append `after` zeros at the end of each of `axes`.
+
+    >>> pad(np.ones((1, 2)), (1,), (1,))
+    array([[1., 1., 0.]])
+    """
+    if not any(after):
+        return x
+    out = np.zeros(padded_shape(x.shape, after, axes), x.dtype)
+    out[tuple(slice(n) for n in x.shape)] = x
+    return out
+
+
+@overridable
+def roll(x: FloatArray, shifts: tuple[int, ...], axes: tuple[int, ...]) -> FloatArray:
+    """Move values cyclically: `out[i + shift] = x[i]`, indices taken round."""
+    return np.roll(x, shifts, axes) if any(shifts) else x
+
+
+@overridable
 def rearrange(x: FloatArray, pattern: str, /, **sizes: int) -> FloatArray:
     """Move axes as `pattern` says (einops); [b c (y i) (x j)] -> [b (y x) (c i j)] and the like."""
     return np.asarray(einops.rearrange(x, pattern, **sizes))
@@ -184,3 +235,15 @@ def concat_shape(shapes: list[tuple[int, ...]], axis: int) -> tuple[int, ...]:
     """Return the shape of `concat`: sizes added on `axis`, broadcast on the others."""
     outer = np.broadcast_shapes(*[(*s[:axis], 1, *s[axis + 1 :]) for s in shapes])
     return (*outer[:axis], sum(s[axis] for s in shapes), *outer[axis + 1 :])
+
+
+def padded_shape(
+    shape: tuple[int, ...], after: tuple[int, ...], axes: tuple[int, ...]
+) -> tuple[int, ...]:
+    """Return the shape that `pad` gives.
+
+    >>> padded_shape((1, 5, 7, 3), (1, 0), (1, 2))
+    (1, 6, 7, 3)
+    """
+    more = dict(zip(axes, after, strict=True))
+    return tuple(n + more.get(axis, 0) for axis, n in enumerate(shape))

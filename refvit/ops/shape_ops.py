@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from refvit.ops.functional import concat_shape
+from refvit.ops.functional import concat_shape, padded_shape
+from refvit.ops.protocol import Index, Mask
 from refvit.params import Params
 
 
@@ -79,8 +80,8 @@ class ShapeOps:
     def linear(self, x: Shape, p: Params) -> Shape:
         outs, ins = p.weight.shape
         _require(x.shape[-1] == ins, f"{p.path}: weight is [{outs}, {ins}], input is {x.shape}")
-        bias = p.get("bias")
-        params = p.weight.size + (bias.size if bias is not None else 0)
+        vectors = [v for v in (p.get("bias"), p.get("gain")) if v is not None]
+        params = p.weight.size + sum(v.size for v in vectors)
         gemm = (math.prod(x.shape[:-1]), ins, outs)
         return self._write("linear", p.path, [x], (*x.shape[:-1], outs), params=params, gemm=gemm)
 
@@ -95,25 +96,50 @@ class ShapeOps:
     def add(self, a: Shape, b: Shape, *, site: str) -> Shape:
         return self._write("add", site, [a, b], np.broadcast_shapes(a.shape, b.shape))
 
-    def gelu(self, x: Shape, *, site: str) -> Shape:
+    def gelu(self, x: Shape, *, site: str, form: str = "erf") -> Shape:
         return self._write("gelu", site, [x], x.shape)
 
-    def softmax(self, x: Shape, *, site: str) -> Shape:
+    def softmax(self, x: Shape, *, site: str, mask: Mask | None = None) -> Shape:
         return self._write("softmax", site, [x], x.shape)
 
     def layer_norm(self, x: Shape, p: Params, *, eps: float) -> Shape:
         params = p.weight.size + p.bias.size
         return self._write("layer_norm", p.path, [x], x.shape, params=params)
 
+    def mean(self, x: Shape, *, axis: int, site: str) -> Shape:
+        return self._write("mean", site, [x], x.shape[:axis] + x.shape[axis + 1 :])
+
     def rearrange(self, x: Shape, pattern: str, /, **sizes: int) -> Shape:
         return Shape(rearranged_shape(x.shape, pattern, sizes), x.site)
 
-    def select(self, x: Shape, index: int, *, axis: int) -> Shape:
-        _require(index < x.shape[axis], f"index {index} of axis {axis} in shape {x.shape}")
-        return Shape(x.shape[:axis] + x.shape[axis + 1 :], x.site)
+    def select(self, x: Shape, index: Index, *, axis: int) -> Shape:
+        return Shape(selected_shape(x.shape, index, axis), x.site)
+
+    def roll(self, x: Shape, shifts: tuple[int, ...], *, axes: tuple[int, ...]) -> Shape:
+        return x
+
+    def pad(self, x: Shape, after: tuple[int, ...], *, axes: tuple[int, ...]) -> Shape:
+        return Shape(padded_shape(x.shape, after, axes), x.site)
 
     def concat(self, parts: Sequence[Shape], *, axis: int, site: str) -> Shape:
         return self._write("concat", site, parts, concat_shape([p.shape for p in parts], axis))
+
+
+def selected_shape(shape: tuple[int, ...], index: Index, axis: int) -> tuple[int, ...]:
+    """Return the shape that `select` gives.
+
+    >>> selected_shape((2, 5, 3), slice(0, 4), 1), selected_shape((2, 5, 3), 0, 1)
+    ((2, 4, 3), (2, 3))
+    """
+    size = shape[axis]
+    if isinstance(index, slice):
+        kept: tuple[int, ...] = (len(range(size)[index]),)
+    elif isinstance(index, int):
+        _require(-size <= index < size, f"index {index} of axis {axis} in shape {shape}")
+        kept = ()
+    else:
+        kept = index.shape
+    return shape[:axis] + kept + shape[axis + 1 :]
 
 
 def _require(true: bool, message: str) -> None:

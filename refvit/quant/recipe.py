@@ -52,7 +52,14 @@ STREAM = (
     "*.attn.proj",
     "*.mlp.fc2",
     "*.add?",
+    "norm_pre",
+    "patch_norm",
+    "*.merge.reduction",
+    "fc_pool",
     "head",
+    "head_dist",
+    "heads",
+    "heads_mean",
 )
 
 

@@ -23,6 +23,7 @@ from refvit.integer.bounds import Proof, prove, prove_codes
 from refvit.integer.fixedpoint import bit_length, dyadic, shift_round
 
 IntArray = NDArray[Any]
+Mask = NDArray[np.bool_]
 
 GRID = 13  # fraction bits of the exponent, in octaves
 # I-BERT's released quadratic 0.35815147 p^2 + 0.96963238 p + 1 on p in (-ln 2, 0], as p = -f ln 2:
@@ -83,17 +84,32 @@ def exp2(t: IntArray) -> IntArray:
     return shift_round(f * (f - B) + C, (t >> GRID) + EXP_SHIFT)
 
 
-def softmax(x: IntArray, c: Any, arithmetic: Arithmetic, lo: int, hi: int) -> IntArray:
+def by_window(mask: Mask, shape: tuple[int, ...]) -> Mask:
+    """Return `mask` [W, N, N] as one for scores [B W, H, N, N] of `shape`."""
+    windows = (shape[0] // len(mask), len(mask), *shape[1:])
+    return np.broadcast_to(mask[:, None], windows).reshape(shape)
+
+
+def softmax(
+    x: IntArray, c: Any, arithmetic: Arithmetic, lo: int, hi: int, mask: Mask | None = None
+) -> IntArray:
     """Return codes of softmax over the last axis at the site's output scale, clipped to [lo, hi].
 
     `x` are score codes of 8 or 16 bits, `c` the constants of `plan`. The exponential sees a score
     only as its distance below the row's maximum, one byte for 8-bit scores: a table of 256.
+    Where `mask` [W, N, N] is true the score does not exist: probability 0. A row of which nothing
+    is left is all 0.
     """
     wide = x.astype(np.int32)
+    gone = None if mask is None else by_window(mask, x.shape)
+    if gone is not None:
+        wide = np.where(gone, np.iinfo(x.dtype).min, wide)
     below = wide.max(-1, keepdims=True) - wide
     below = below.astype(np.uint8 if x.itemsize == 1 else np.int32)
     e = arithmetic.elementwise(lambda n: exp2(octaves(n, c, arithmetic.requantize)), below)
-    total = e.sum(-1, keepdims=True, dtype=np.int32)
+    if gone is not None:
+        e = np.where(gone, np.int32(0), e)
+    total = np.maximum(e.sum(-1, keepdims=True, dtype=np.int32), 1)
     spare = bit_length(total) - EXP_BITS
     reciprocal = (np.int32(1) << RECIPROCAL) // shift_round(total, spare)
     scaled = shift_round(e * reciprocal, spare)

@@ -1,0 +1,129 @@
+"""config.json of Hugging Face: every field that changes a number, with the defaults of its class.
+
+Defaults: ViTConfig, DeiTConfig and SwinConfig of transformers 5.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from refvit.peers.infer import Fields
+from refvit.peers.names import Named
+
+# The exact form; and the tanh form, whose names differ in nothing that a float32 can see.
+ACTIVATIONS = {"gelu": "erf", "gelu_python": "erf"} | dict.fromkeys(
+    (
+        "gelu_new",
+        "gelu_pytorch_tanh",
+        "gelu_tanh",
+        "gelu_fast",
+        "gelu_python_tanh",
+        "gelu_accurate",
+    ),
+    "tanh",
+)
+MODEL_TYPES = ("vit", "deit", "swin")
+
+
+def read_config(
+    about: dict[str, Any], found: Named, where: str
+) -> tuple[str, Fields, dict[int, str]]:
+    """Return the family, the fields of its configuration, and the class names it gives.
+
+    Raises ValueError for another architecture, an unknown activation, or labels that are none.
+    """
+    kind = about.get("model_type")
+    if kind not in MODEL_TYPES:
+        raise ValueError(
+            f"{where}: model_type {kind!r} is not supported; {', '.join(MODEL_TYPES)} are"
+        )
+    labels = _labels(about, where)
+    fields: Fields = {
+        "image": pair(about.get("image_size", 224)),
+        "patch": pair(about.get("patch_size", 4 if kind == "swin" else 16)),
+        "channels": about.get("num_channels", 3),
+        "classes": _classes(about, labels, found),
+        "qkv_bias": about.get("qkv_bias", True),
+        "gelu": activation(about.get("hidden_act", "gelu"), where),
+    }
+    fields |= _swin(about) if kind == "swin" else _vit(about, found, kind)
+    return ("swin" if kind == "swin" else "vit"), fields, labels
+
+
+def _vit(about: dict[str, Any], found: Named, kind: str) -> Fields:
+    width, heads = about.get("hidden_size", 768), about.get("num_attention_heads", 12)
+    uneven = width // heads if width % heads else None  # its heads are then narrower together
+    fields: Fields = {
+        "width": width,
+        "depth": about.get("num_hidden_layers", 12),
+        "heads": heads,
+        "hidden": about.get("intermediate_size", 3072),
+        "eps": float(about.get("layer_norm_eps", 1e-12)),
+        "head": about.get("head_dim") or uneven,
+    }
+    if kind == "deit":  # the token is there in every class, the second head in one
+        teacher = "WithTeacher" in _architecture(about) or "head_dist.weight" in found.tensors
+        fields["distillation"] = "heads" if teacher else "token"
+    return fields
+
+
+def _swin(about: dict[str, Any]) -> Fields:
+    width, depths = about.get("embed_dim", 96), tuple(about.get("depths", (2, 2, 6, 2)))
+    window, ratio = about.get("window_size", 7), about.get("mlp_ratio", 4.0)
+    return {
+        "width": width,
+        "depths": depths,
+        "heads": tuple(about.get("num_heads", (3, 6, 12, 24))),
+        "hidden": tuple(int(ratio * width * 2**i) for i in range(len(depths))),
+        "windows": (pair(window),) * len(depths),
+        "eps": float(about.get("layer_norm_eps", 1e-5)),
+        "positions": about.get("use_absolute_embeddings", False),
+        "rule": "hf",
+    }
+
+
+def _architecture(about: dict[str, Any]) -> str:
+    names = about.get("architectures") or [""]
+    return str(names[0]) if isinstance(names, list) and names else ""
+
+
+def _classes(about: dict[str, Any], labels: dict[int, str], found: Named) -> int:
+    """A model saved without its head gives features; otherwise the settings decide, or, where
+    they are silent, the head."""
+    head = found.tensors.get("head.weight")
+    if head is None and "Classification" not in _architecture(about):
+        return 0
+    if about.get("id2label") is not None:
+        return len(labels)
+    said = about.get("num_labels")
+    if isinstance(said, int):
+        return said
+    return 2 if head is None else len(head)
+
+
+def _labels(about: dict[str, Any], where: str) -> dict[int, str]:
+    given = about.get("id2label") or {}
+    if not isinstance(given, dict) or not all(str(k).isdigit() for k in given):
+        raise ValueError(f"{where}: id2label maps numbers to names, got {given!r:.60}")
+    return {int(k): str(v) for k, v in given.items()}
+
+
+def activation(name: Any, where: str) -> str:
+    """Return the form of the GELU that a peer calls `name`."""
+    if name not in ACTIVATIONS:
+        raise ValueError(
+            f"{where}: activation {name!r} is not supported; {', '.join(ACTIVATIONS)} are"
+        )
+    return ACTIVATIONS[name]
+
+
+def pair(size: Any) -> tuple[int, int]:
+    """Return (height, width) of a size in a configuration: one number, or a list of two."""
+    both = [size, size] if isinstance(size, int) and not isinstance(size, bool) else size
+    if isinstance(both, dict):
+        both = [both.get("height"), both.get("width")]
+    good = isinstance(both, list | tuple) and len(both) == 2
+    if not good or not all(isinstance(n, int) for n in both):
+        shown = list(both) if isinstance(both, list | tuple) else both
+        raise ValueError(f"a size is a whole number or a list of two, got {shown!r}")
+    return both[0], both[1]

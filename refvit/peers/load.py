@@ -1,0 +1,134 @@
+"""From a checkpoint of a peer to a `Model`: names, sizes, tensors, labels, preprocessing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from refvit.files import Arrays, read_json, read_sharded, read_tensors
+from refvit.matching import matched
+from refvit.model import Model
+from refvit.models import FAMILIES, Config
+from refvit.peers import hugging_face, preprocess, timm
+from refvit.peers.infer import Fields, infer
+from refvit.peers.names import Named, named
+
+WEIGHTS = "model.safetensors"
+
+
+def load_directory(path: Path, known: Mapping[str, Any]) -> Model:
+    """Return the model of a directory with config.json and model.safetensors, or shards of it.
+
+    `known` are fields of the configuration that override what is found. Raises FileNotFoundError,
+    or ValueError for an architecture or a file that is not understood.
+    """
+    about = read_json(path / "config.json")
+    if "model_type" not in about and "architecture" not in about:
+        raise ValueError(
+            f"{str(path / 'config.json')!r} has neither model_type (Hugging Face) nor "
+            "architecture (timm)"
+        )
+    kind = str(about.get("model_type", about.get("architecture")))
+    if not any(name in kind for name in hugging_face.MODEL_TYPES):
+        raise ValueError(f"{path}: model_type or architecture {kind!r} is not supported; "
+                         f"{', '.join(hugging_face.MODEL_TYPES)} are")  # fmt: skip
+    found = named(_tensors(path), str(path))
+    if "model_type" in about:
+        return _from_hugging_face(path, about, found, known)
+    family, inferred, _ = infer(found, str(path))
+    fields = timm.read_config(about, family, inferred, str(path))
+    config = configuration(family, fields | dict(known), str(path))
+    ready = preprocess.timm(about, found.naming, family, config.image, config.channels)
+    names = about.get("label_names") or about.get("pretrained_cfg", {}).get("label_names") or {}
+    labels = dict(enumerate(names)) if isinstance(names, list) else {}
+    return make_model(config, found, ready, labels, str(path), ())
+
+
+def load_lone(path: Path, tensors: Arrays, known: Mapping[str, Any]) -> Model:
+    """Return the model in a file without settings, its architecture read off names and shapes.
+
+    `Model.notes` say what was inferred. Raises ValueError if the names are of no peer, or if a
+    size is not in them and not in `known`.
+    """
+    found = named(tensors, str(path))
+    family, fields, habits = infer(found, str(path))
+    fields = {key: value for key, value in fields.items() if key != "covered"} | dict(known)
+    if family == "vit" and "heads" not in fields:
+        raise ValueError(
+            f"{str(path)!r}: the number of heads is not in the shapes of a ViT of width "
+            f"{fields['width']}; give it: refvit.load(path, heads=...)"
+        )
+    config = configuration(family, fields, str(path))
+    if found.naming == "hf":
+        kind = "deit" if "dist_token" in found.tensors else family
+        ready = preprocess.hugging_face(path, kind, config.image, config.channels)
+    else:
+        ready = preprocess.timm({}, found.naming, family, config.image, config.channels)
+    said = f"inferred from names ({found.naming}) and shapes: {config}"
+    habits = [habit for habit in habits if habit.split()[0] not in known]
+    guessed = family == "swin" and not fields["positions"] and "image" not in known
+    return make_model(config, found, ready, {}, str(path), (said, *habits), guessed)
+
+
+def _tensors(path: Path) -> Arrays:
+    """Read the weights of a directory: one file, or the shards of an index."""
+    index = path / f"{WEIGHTS}.index.json"
+    if (path / WEIGHTS).is_file() or not index.is_file():
+        return read_tensors(path / WEIGHTS)[0]
+    return read_sharded(index)
+
+
+def _from_hugging_face(
+    path: Path, about: dict[str, Any], found: Named, known: Mapping[str, Any]
+) -> Model:
+    family, fields, labels = hugging_face.read_config(about, found, str(path))
+    config = configuration(family, fields | dict(known), str(path))
+    ready = preprocess.hugging_face(path, about["model_type"], config.image, config.channels)
+    # Hugging Face's Swin looks at the size only where it has absolute positions.
+    free = family == "swin" and not fields["positions"]
+    any_size = free or bool(about.get("interpolate_pos_encoding", False))
+    return make_model(config, found, ready, labels, str(path), (), any_size)
+
+
+def configuration(family: str, fields: Fields, where: str) -> Config:
+    """Return the configuration of these fields; ValueError that names the checkpoint."""
+    try:
+        config: Config = FAMILIES[family][0](**fields)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{where}: {error}") from None
+    return config
+
+
+def make_model(
+    config: Config,
+    found: Named,
+    ready: Any,
+    labels: Mapping[int, str],
+    where: str,
+    notes: tuple[str, ...],
+    any_size: bool = False,
+) -> Model:
+    """Put a model together; its tensors are checked one by one, and named as in the file."""
+    weight = found.tensors.get("patch_embed.weight")
+    tensors = dict(found.tensors)
+    if weight is not None and weight.ndim == 4:
+        tensors["patch_embed.weight"] = flat_patches(weight, config, where)
+    params = matched(tensors, config, where, found.origin)
+    names = tuple(labels.get(k, f"class {k}") for k in range(config.classes))
+    if found.unread:
+        notes = (*notes, f"not part of a classifier, left unread: {', '.join(found.unread)}")
+    if not config.classes:
+        notes = (*notes, f"no classifier: the {config.features} features it would read come out")
+    return Model(config, params, ready, names, where, notes, any_size)
+
+
+def flat_patches(weight: Any, config: Config, where: str) -> Any:
+    """The patch convolution [D, C, i, j] is a linear over flattened patches [D, (C i j)]."""
+    wanted = (config.width, config.channels, *config.patch)
+    if weight.shape != wanted:
+        raise ValueError(
+            f"{where}: the patch embedding has shape {list(weight.shape)}, wanted {list(wanted)} "
+            "(width, channels, patch height, patch width): see patch_size, num_channels"
+        )
+    return weight.reshape(len(weight), -1)
