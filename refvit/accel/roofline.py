@@ -1,7 +1,8 @@
 """The roofline of a model on a machine (Williams et al. 2009): which layers memory must bound.
 
 Conventions: an operation is half a MAC; softmax takes 5 an element, LayerNorm 7, GELU 8, an
-addition 1; every operand is read once and every result written once, at `bits`, nothing fused.
+addition and a mean 1; every operand is read once and every result written once, at `bits`, nothing
+fused.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from refvit.accel.machine import Machine
 from refvit.accel.machine import machine as find_machine
 from refvit.accel.workload import Layer, workload
 
-OPS_PER_ELEMENT = {"softmax": 5, "layer_norm": 7, "gelu": 8, "add": 1}
+OPS_PER_ELEMENT = {"softmax": 5, "layer_norm": 7, "gelu": 8, "add": 1, "mean": 1}
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def roofline(
 
 def dot(layer: Layer, bits: int, peak: float, bandwidth: float) -> Dot:
     """Return one layer's place under the roof."""
-    ops = 2 * layer.macs if layer.M else layer.elements * OPS_PER_ELEMENT[layer.op]
+    ops = 2 * layer.macs if layer.M else layer.work * OPS_PER_ELEMENT[layer.op]
     weights = layer.K * layer.N if layer.weights else 0
     moved = (sum(layer.inputs) + weights + layer.elements) * bits / 8
     reach = min(peak, ops / moved * bandwidth)

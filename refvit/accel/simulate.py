@@ -65,8 +65,18 @@ def code_bytes(elements: int, bits: int) -> int:
 
 
 def writes_stream(layer: Layer) -> bool:
-    """Say whether a layer's result belongs to the residual stream."""
-    return layer.op == "add" or layer.name.endswith(("proj", "fc2", "patch_embed"))
+    """Say whether a layer's result belongs to the residual stream: sums, but not those of scores
+    and their bias, and what is added to the stream or starts it."""
+    if layer.op == "add":
+        return not layer.name.endswith("biased")
+    starts = ("proj", "fc2", "patch_embed", "patch_norm", "norm_pre", "reduction", "fc_pool")
+    return layer.name.endswith(starts)
+
+
+def reads_stream(layer: Layer) -> bool:
+    """Say whether a vector layer reads the residual stream."""
+    norm = layer.op == "layer_norm" and not layer.name.endswith(("q_norm", "k_norm"))
+    return norm or layer.name.endswith("fc_pool") or (layer.op == "add" and writes_stream(layer))
 
 
 def gemm_row(layer: Layer, hw: Machine, bits: int) -> Row:
@@ -139,7 +149,7 @@ def vector_row(layer: Layer, hw: Machine, bits: int, behind: float) -> Row:
     if layer.op in FUSED:
         events = Events(0, bits, (), 0, vector_ops(layer))
         return make_row(layer, hw, Timing(compute, compute, 0.0, 0.0, 0.0), events, "vector")
-    wide_in, wide_out = layer.op in ("add", "layer_norm"), layer.op == "add"
+    wide_in, wide_out = reads_stream(layer), writes_stream(layer)
     read = sum(layer.inputs) * STREAM_BYTES if wide_in else code_bytes(sum(layer.inputs), bits)
     wrote = layer.elements * STREAM_BYTES if wide_out else code_bytes(layer.elements, bits)
     tiles = max(1, ceil_div(read, hw.sram_a_bytes // 2))

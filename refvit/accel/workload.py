@@ -15,7 +15,7 @@ from typing import Any
 from refvit.models import workload_records
 from refvit.ops.shape_ops import Record
 
-VECTOR = ("softmax", "layer_norm", "gelu", "add")
+VECTOR = ("softmax", "layer_norm", "gelu", "add", "mean")
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,11 @@ class Layer:
     @property
     def macs(self) -> int:
         return self.M * self.K * self.N * self.count
+
+    @property
+    def work(self) -> int:
+        """Elements that a vector layer computes on: what a mean reads, what the others write."""
+        return self.inputs[0] if self.op == "mean" else self.elements
 
 
 def workload(config: Any, batch: int = 1) -> list[Layer]:

@@ -10,14 +10,16 @@ Requantize. clip((x m + 2**(n-1)) >> n, lo, hi): one rounding, ties toward plus 
     sums with guard bits, where it is that of int32.
 Shift. round(x, k) = (x + 2**(k-1)) >> k for k > 0, x << -k otherwise.
 Input. clip(rint(pixel / s), lo, hi), half to even: done once, outside the engine.
-Linear. requantize(sum(w x) + b), a factor per output channel, r = s_x s_w / s_out; b = rint(bias /
-    (s_x s_w)) int32. Matmul: the same, one factor, the scale of the scores folded in.
+Linear. requantize(sum(w x) + b), a factor per output channel, r = s_x s_w gain / s_out (gain 1
+    without LayerScale); b = rint(bias / (s_x s_w)) int32. Matmul: the same, one factor, the scale
+    of the scores folded in. Mean over n: requantize(sum(x)), r = s_x / (n s_out).
 Add. a' and b' = requantize by r = s_a 2**8 / s_out, unclipped; clip(round(a' + b', 8)).
-Concat. Each part is requantized to s_out.
+Concat. Each part is requantized to s_out. Rearrange, select, roll and pad move codes; zero is 0.
 Softmax. n = max(q) - q; t = requantize(n) to octaves / 2**13, at most 16 * 2**13 - 1; z = t >> 13,
     f = t mod 2**13; e = round(f (f - 31997) + 389997863, z + 15); S = sum(e), k = bits(S) - 14;
     p = round(e (2**27 // round(S, k)), k); out = requantize(p) by r = 2**-27 / s_out, unsigned.
-GELU. u = requantize(|q|) to 2**-12, at most 10247, less 10247; h = 116185706 + sign(q)
+    A masked score is not in the maximum, and its e is 0; S is at least 1.
+GELU, and its tanh form. u = requantize(|q|) to 2**-12, at most 10247, less 10247; h = 116185706 + sign(q)
     (116185706 - u u); out = requantize(q round(h, k)), k such that q h has 28 bits.
 LayerNorm. y = C q - sum(q); bits = bits(max |y|); k = bits - W, not below what keeps E under 2**28;
     V = sum(round(y, k)**2) + E / 4**k; j = (30 - bits(V)) >> 1; R = max(isqrt(V << 2 j), 2**14);
