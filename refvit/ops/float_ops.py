@@ -41,9 +41,10 @@ class FloatOps:
         return self.tap(p.path, out if p.get("gain") is None else out * self.param(p, "gain"))
 
     def matmul(self, a: Any, b: Any, *, site: str, scale: float = 1.0) -> Any:
+        if scale != 1.0:  # the query has fewer elements than the scores
+            a = a * a.dtype.type(scale)
         with np.errstate(under="ignore"):  # products of tiny probabilities are rightly zero
-            product = np.matmul(a, b)
-        return self.tap(site, product if scale == 1.0 else product * product.dtype.type(scale))
+            return self.tap(site, np.matmul(a, b))
 
     def add(self, a: Any, b: Any, *, site: str) -> Any:
         return self.tap(site, a + b)

@@ -1,7 +1,7 @@
 """The float operators as plain NumPy functions, and the protocol by which `Var` overrides them.
 
-Every function takes and returns arrays of one floating dtype. They are written for one core and
-its cache: row blocks, in-place ufuncs, one GEMM for all rows. An array type that is not an
+Every function takes and returns arrays of one floating dtype. They are written for the cache: row
+blocks, in-place ufuncs, one GEMM for all rows. An array type that is not an
 ndarray (`refvit.autodiff.Var`) is handed the call through `__array_function__` (NEP 18), exactly
 as NumPy does for its own functions.
 """
@@ -9,18 +9,20 @@ as NumPy does for its own functions.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 import einops
 import numpy as np
 from numpy.typing import NDArray
 
+from refvit.ops.blocks import BLOCK, blocks, keep_freed_memory
+
 P = ParamSpec("P")
 R = TypeVar("R")
 FloatArray = NDArray[Any]
 
-BLOCK = 1 << 14  # elements a block: 64 KB of float32, four such buffers stay in a 1 MB L2
+keep_freed_memory()
 
 
 def overridable(fn: Callable[P, R]) -> Callable[P, R]:
@@ -38,12 +40,6 @@ def overridable(fn: Callable[P, R]) -> Callable[P, R]:
     return public
 
 
-def row_blocks(x: FloatArray) -> Iterator[slice]:
-    """Yield slices over the rows of a 2-D array so that a block is about `BLOCK` elements."""
-    rows = max(1, BLOCK // max(1, x.shape[1]))
-    return (slice(i, i + rows) for i in range(0, x.shape[0], rows))
-
-
 @overridable
 def linear(x: FloatArray, weight: FloatArray, bias: FloatArray | None = None) -> FloatArray:
     """Return `x @ weight.T + bias`: [..., in], [out, in], [out] -> [..., out], as one GEMM."""
@@ -54,6 +50,7 @@ def linear(x: FloatArray, weight: FloatArray, bias: FloatArray | None = None) ->
 
 
 MASKED = -100.0  # added to the scores of tokens that must not meet (Liu et al. 2021)
+SAFE = 60.0  # exp(60) times any number of tokens, and exp(-60), are far inside float32
 NOTHING = 2.0**-100  # a masked probability up to here is 0, as are its products in float32
 
 
@@ -67,12 +64,15 @@ def softmax(x: FloatArray, mask: NDArray[np.bool_] | None = None) -> FloatArray:
     if mask is not None:
         x = masked(x, mask)
     flat = x.reshape(-1, x.shape[-1])
-    out = np.empty_like(flat)
-    for rows in row_blocks(flat):
-        block = np.subtract(flat[rows], flat[rows].max(1, keepdims=True), out=out[rows])
-        with np.errstate(under="ignore"):  # exp of a very negative score is rightly zero
-            np.exp(block, out=block)
-            block /= block.sum(1, keepdims=True)
+    out, ones = np.empty_like(flat), np.ones(x.shape[-1], x.dtype)
+    with np.errstate(under="ignore"):  # exp of a very negative score is rightly zero
+        for rows in blocks(*flat.shape):
+            part, block = flat[rows], out[rows]
+            if part.max() < SAFE and part.min() > -SAFE:  # no row overflows or vanishes unshifted
+                np.exp(part, out=block)
+            else:
+                np.exp(np.subtract(part, part.max(1, keepdims=True), out=block), out=block)
+            block *= (1 / (block @ ones))[:, None]
             if mask is not None:  # no subnormal number may come of what is masked
                 block *= block > NOTHING
     return out.reshape(x.shape)
@@ -88,23 +88,22 @@ def masked(x: FloatArray, mask: NDArray[np.bool_]) -> FloatArray:
 def layer_norm(x: FloatArray, weight: FloatArray, bias: FloatArray, eps: float) -> FloatArray:
     """Return `(x - mean) / sqrt(var + eps) * weight + bias` over the last axis (Ba et al. 2016)."""
     flat = x.reshape(-1, x.shape[-1])
-    out = np.empty_like(flat)
-    for rows in row_blocks(flat):
-        block = np.subtract(flat[rows], flat[rows].mean(1, keepdims=True), out=out[rows])
-        var = np.einsum("nd,nd->n", block, block) / x.dtype.type(x.shape[-1])
-        block /= np.sqrt(var + x.dtype.type(eps))[:, None]
+    out, mean = np.empty_like(flat), np.full(x.shape[-1], 1 / x.shape[-1], x.dtype)
+    for rows in blocks(*flat.shape):
+        part = flat[rows]
+        block = np.subtract(part, (part @ mean)[:, None], out=out[rows])
+        var = np.vecdot(block, block) * mean[0]
+        block *= (1 / np.sqrt(var + x.dtype.type(eps)))[:, None]
         block *= weight
         block += bias
     return out.reshape(x.shape)
 
 
-# erf(z) = z P(z^2) / Q(z^2) for |z| <= 3.92, where erf reaches 1 in float32. A rational
-# least-maximum fit made for refvit: 1.6e-8 in reals, 5e-7 when evaluated in float32.
-ERF_P = (1.128379022871611, 0.19275648761345227, 0.05305929319703593, 0.0038679414078979595,
-         0.0002874605019353861, 2.0346667395654702e-06)  # fmt: skip
-ERF_Q = (1.0, 0.5041576608959891, 0.11508131612393847, 0.01517154504589856,
-         0.0011880016300557191, 3.8068929324402035e-05)  # fmt: skip
-ERF_END = 3.92
+# GELU(x) = x/2 (1 + tanh(x Q(x^2))), with Q(x^2) = log(Phi(x) / Phi(-x)) / 2x, an even function
+# that a polynomial of degree 6 in x^2 meets to 7e-8 of GELU up to |x| = 6, a least-maximum fit made
+# for refvit. Beyond, x Q grows and tanh is 1. Evaluated in float32: 1.6e-7 of max(1, |x|).
+GELU_Q = (0.7978842161274841, 0.03633428350934502, -3.312999790273526e-05, -5.524015632577577e-05,
+          3.96910985141619e-06, -1.3344650126756556e-07, 1.8056199034690715e-09)  # fmt: skip
 
 # erfc(z) = t exp(-z^2 + sum c_k T_k(2t - 1)) with t = 2 / (2 + z), z >= 0: the Chebyshev
 # coefficients of log(erfc(z) / t) + z^2, computed with 40 digits; 6e-16 in float64.
@@ -122,30 +121,13 @@ ERFC_CHEBYSHEV = (
 
 
 def erf(x: FloatArray) -> FloatArray:
-    """Return the error function; absolute error at most 6e-7 in float32 and 1e-15 in float64.
+    """Return the error function, to 1e-15 in float64; float32 in, float32 out.
 
     >>> float(erf(np.array([1.0]))[0])
     0.8427007929497149
     """
     x = np.asarray(x)
-    return _erf32(x, np.empty_like(x), np.empty_like(x)) if x.dtype == np.float32 else _erf64(x)
-
-
-def _erf32(x: FloatArray, s: FloatArray, q: FloatArray) -> FloatArray:
-    """The float32 fit; `s` and `q` are scratch of the shape of `x`, and a new array is returned."""
-    z = np.clip(x, np.float32(-ERF_END), np.float32(ERF_END))
-    with np.errstate(under="ignore"):  # powers of a tiny z are rightly zero
-        np.multiply(z, z, out=s)
-        p = np.full_like(s, np.float32(ERF_P[-1]))
-        q.fill(np.float32(ERF_Q[-1]))
-        for a, b in zip(ERF_P[-2::-1], ERF_Q[-2::-1], strict=True):
-            p *= s
-            p += np.float32(a)
-            q *= s
-            q += np.float32(b)
-        p *= z
-        p /= q
-    return p
+    return _erf64(x).astype(x.dtype, copy=False)
 
 
 def _erf64(x: FloatArray) -> FloatArray:
@@ -160,19 +142,32 @@ def _erf64(x: FloatArray) -> FloatArray:
 def gelu(x: FloatArray) -> FloatArray:
     """Return `x/2 * (1 + erf(x / sqrt(2)))`, the exact form (Hendrycks and Gimpel 2016)."""
     flat = x.reshape(-1)
-    out = np.empty_like(flat)
-    half, root = x.dtype.type(0.5), x.dtype.type(np.sqrt(0.5))
-    scratch = np.empty((2, min(BLOCK, flat.size)), x.dtype)
-    for i in range(0, flat.size, BLOCK):
-        part = flat[i : i + BLOCK]
-        if x.dtype == np.float32:
-            cdf = _erf32(part * root, scratch[0, : part.size], scratch[1, : part.size])
-        else:
-            cdf = _erf64(part * root)
-        cdf += x.dtype.type(1)
-        cdf *= half
-        np.multiply(part, cdf, out=out[i : i + BLOCK])
+    out, scratch = np.empty_like(flat), np.empty(min(BLOCK, x.size), x.dtype)
+    formula = _gelu32 if x.dtype == np.float32 else _gelu64
+    with np.errstate(under="ignore", over="ignore"):  # a tiny x^2; a huge x: tanh is 1
+        for part in blocks(flat.size, 1):
+            formula(flat[part], out[part], scratch)
     return out.reshape(x.shape)
+
+
+def _gelu32(x: FloatArray, out: FloatArray, scratch: FloatArray) -> None:
+    first, *middle, last = (np.array(c, np.float32) for c in GELU_Q)
+    square = np.multiply(x, x, scratch[: x.size])
+    np.multiply(square, last, out)
+    for coefficient in reversed(middle):
+        np.add(out, coefficient, out)
+        np.multiply(out, square, out)
+    np.add(out, first, out)
+    np.multiply(out, x, out)
+    np.tanh(out, out)
+    half = np.multiply(x, np.array(0.5, np.float32), square)
+    np.multiply(out, half, out)
+    np.add(out, half, out)
+
+
+def _gelu64(x: FloatArray, out: FloatArray, scratch: FloatArray) -> None:
+    cdf = 0.5 * (1.0 + _erf64(x * np.sqrt(0.5)))
+    np.multiply(x, cdf, out=out)
 
 
 @overridable
