@@ -79,7 +79,7 @@ def build_parser() -> argparse.ArgumentParser:
         "cycles, traffic and energy of every layer",
         _simulate_options,
     )
-    _add(commands, "info", _info, "layers, shapes, parameters and MACs of a model", _model_option)
+    _add(commands, "info", _info, "layers, shapes, parameters and MACs of a model", _info_options)
     _add(commands, "pull", run_pull, "download a model of the Hugging Face Hub", add_pull)
     _add(commands, "train", run_train, "train a model on shapes10, resumable", add_train)
     return parser
@@ -99,7 +99,9 @@ def _add(
 
 def _model_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "model", metavar="MODEL", help="a shipped name, a variant, a directory or a file"
+        "model",
+        metavar="MODEL",
+        help="a shipped name, a variant, hf:org/name, a directory or a file",
     )
 
 
@@ -147,7 +149,12 @@ def _simulate(args: argparse.Namespace) -> tuple[str, Any]:
 
 
 def _info(args: argparse.Namespace) -> tuple[str, Any]:
-    return inspect_model.info(args.model, inspect_model.config_of(args.model))
+    return inspect_model.info(args.model, args.all)
+
+
+def _info_options(parser: argparse.ArgumentParser) -> None:
+    _model_option(parser)
+    parser.add_argument("--all", action="store_true", help="every layer, also of blocks alike")
 
 
 def _at_least(least: int) -> Callable[[str], int]:

@@ -9,21 +9,26 @@ import numpy as np
 
 import refvit
 from refvit.checkpoints import find_model
+from refvit.hub import PREFIX
 from refvit.integer import IntegerModel
 from refvit.model import Model
-from refvit.models import VARIANTS, Config, workload_records
+from refvit.models import VARIANTS, Config, describe_config, workload_records
 from refvit.ops.functional import softmax
+from refvit.tree import tree_lines
 
 
 def config_of(name: str) -> Config:
     """Return the configuration of a variant, a shipped model, a directory or a file."""
-    if name in VARIANTS:
-        return VARIANTS[name]
+    return VARIANTS[name] if name in VARIANTS else refvit.load(_path_of(name)).config
+
+
+def _path_of(name: str) -> Path:
     try:
-        path = find_model(name)
+        return find_model(name)
     except FileNotFoundError as error:
+        if name.startswith(PREFIX):
+            raise
         raise FileNotFoundError(f"{error}; variants are {', '.join(VARIANTS)}") from None
-    return refvit.load(path).config
 
 
 def predict(model: Model | IntegerModel, image: Path, top: int) -> tuple[str, Any]:
@@ -31,6 +36,10 @@ def predict(model: Model | IntegerModel, image: Path, top: int) -> tuple[str, An
 
     An integer engine ranks by its codes; the probabilities shown are those of codes x label.
     """
+    if not model.labels:
+        raise ValueError(
+            "this model has no classifier: it gives features, model(pixels), and no classes"
+        )
     pixels = model.preprocess(image)[None]
     logits = model(pixels)[0]
     scale = model.scale if isinstance(model, IntegerModel) else 1.0
@@ -57,19 +66,38 @@ def predict(model: Model | IntegerModel, image: Path, top: int) -> tuple[str, An
     }
 
 
-def info(name: str, config: Config) -> tuple[str, Any]:
-    """Return the layers of a model: output shape, parameters and MACs of one image."""
+def describe_model(where: str) -> tuple[Config, tuple[str, ...]]:
+    """Return the configuration of a variant or a model, and what is to be said of it."""
+    if where in VARIANTS:
+        return VARIANTS[where], ()
+    model = refvit.load(_path_of(where))
+    if isinstance(model, IntegerModel):
+        return model.config, (repr(model),)
+    ready = model.preprocess
+    lines = (f"classes: {_few(model.labels)}", f"images: {ready}", *model.notes)
+    return model.config, lines
+
+
+def _few(labels: tuple[str, ...]) -> str:
+    more = f", ... ({len(labels)})" if len(labels) > 5 else ""
+    return (", ".join(labels[:5]) or "none: features") + more
+
+
+def info(where: str, every: bool) -> tuple[str, Any]:
+    """Return the tree of a model's layers: output shape, parameters and MACs of one image.
+
+    Modules that follow one that is alike are counted, not shown, unless `every` layer is wanted.
+    """
+    config, notes = describe_model(where)
     rows = [
         {"layer": r.site, "op": r.op, "shape": list(r.shape), "params": r.params, "macs": r.macs}
         for r in workload_records(config)
         if r.op not in ("input", "output")
     ]
     totals = {key: sum(row[key] for row in rows) for key in ("params", "macs")}  # type: ignore[misc]
-    lines = [f"{name}  {config}", f"{'layer':<26}{'op':<12}{'shape':<20}{'params':>12}{'MACs':>16}"]
-    for row in rows:
-        shape = " x ".join(map(str, row["shape"][1:]))  # type: ignore[index]
-        lines.append(
-            f"{row['layer']:<26}{row['op']:<12}{shape:<20}{row['params']:>12,}{row['macs']:>16,}"
-        )
-    lines.append(f"{'total':<58}{totals['params']:>12,}{totals['macs']:>16,}")
-    return "\n".join(lines), {"model": name, "layers": rows, "totals": totals}
+    head = f"{'layer':<30}{'op':<12}{'output':<20}{'params':>13}{'MACs':>18}"
+    said = " ".join(f"{key}={value}" for key, value in describe_config(config).items())
+    lines = [f"{where}: {said}", *notes, head, *tree_lines(rows, every)]
+    lines.append(f"{'total':<62}{totals['params']:>13,}{totals['macs']:>18,}")
+    about = {"model": where, "config": describe_config(config), "notes": list(notes)}
+    return "\n".join(lines), about | {"layers": rows, "totals": totals}

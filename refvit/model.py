@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refvit.images import Preprocess
+from refvit.matching import laid_out
 from refvit.models import Config, forward, random_params, variant
 from refvit.ops import FloatOps, Record, Tap
 from refvit.ops.taps import untouched
@@ -127,5 +128,5 @@ def random(name: str, seed: int = 0) -> Model:
     """
     config = variant(name)
     labels = tuple(f"class {k}" for k in range(config.classes))
-    params = random_params(config, seed)
+    params = laid_out(dict(random_params(config, seed).items()))
     return Model(config, params, Preprocess(config.image), labels, f"random, seed {seed}")

@@ -1,10 +1,12 @@
 """Gradients agree with central differences along random directions, in float64."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from refvit.autodiff import RULES, SPENT, Var, backward, getitem
-from refvit.models import ViTConfig, random_params
+from refvit.models import SwinConfig, ViTConfig, random_params
 from refvit.ops import functional as F
 from refvit.train import cross_entropy, gradients
 
@@ -68,13 +70,27 @@ def test_vjp_is_the_directional_derivative(rule):
     assert [leaf.grad.shape for leaf in leaves] == [a.shape for a in args]
 
 
-def test_the_whole_model_and_its_loss():
-    config = ViTConfig(12, 2, 3, 20, image=(8, 8), patch=(4, 4), classes=5)
+VIT = ViTConfig(12, 2, 3, 20, image=(8, 8), patch=(4, 4), classes=5)
+WHOLE = {
+    "vit": VIT,
+    "deit": dataclasses.replace(VIT, depth=1, distillation="heads"),
+    "options": dataclasses.replace(
+        VIT, depth=1, pool="mean", fc_norm=True, gelu="tanh", layer_scale=True, qk_norm=True
+    ),
+    # grids of 5 and 3 by windows of 4: padded, rolled, masked, merged, and absolute positions
+    "swin": SwinConfig(4, (2, 2), (2, 2), (6, 8), ((4, 4),) * 2, (10, 10), (2, 2), classes=5),
+    "swin_hf": SwinConfig(4, (2,), (2,), (6,), ((4, 4),), (10, 10), (2, 2), classes=5,
+                          positions=True, rule="hf"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("config", WHOLE.values(), ids=WHOLE)
+def test_whole_models_and_their_loss(config):
     start = {
         k: v.astype(np.float64) + 0.3 * normal(*v.shape)
         for k, v in random_params(config, 0).items()
     }
-    pixels, labels = normal(3, 3, 8, 8), np.array([0, 3, 2])
+    pixels, labels = normal(3, 3, *config.image), np.array([0, 3, 2])
     grads, _, _ = gradients(config, start, pixels, labels, 0.1)
     assert set(grads) == set(start)
     for name, tensor in start.items():

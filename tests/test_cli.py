@@ -73,6 +73,12 @@ def test_info_and_simulate_need_no_weights(capsys, tmp_path):
     code, out, _ = run(capsys, "info", "vit_base")
     assert code == 0
     assert "86,567,656" in out
+    assert "  1 to 11: the same, 11 more" in out
+    every = run(capsys, "info", "vit_base", "--all")[1].splitlines()
+    assert len(every) > 12 * 15
+    swin = run(capsys, "info", "swin_tiny")[1]
+    assert "28,288,354     4,490,566,656" in swin
+    assert "64 x 49 x 96" in swin, "windows are shown"
     assert run(capsys, "--json", "info", "nano_vit")[1].startswith("{")
     code, out, _ = run(capsys, "info", "nano_vit", "--json")
     assert json.loads(out)["totals"] == {"params": 119_194, "macs": 8_958_816}

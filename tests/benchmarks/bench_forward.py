@@ -2,17 +2,22 @@
 
 The floor is the time of the same GEMMs alone in NumPy float32, in the same process. Each figure is
 the least of several runs, taken in turn so that a machine that slows down slows all of them. Where
-PyTorch and timm can be imported, the same model runs there too.
+PyTorch and timm can be imported, the same model runs there too. `--integer` adds the integer
+engine, `--memory` prints instead how much memory one forward needs beyond the weights.
 """
 
 import argparse
 import json
 import time
+import tracemalloc
 
 import numpy as np
 
 import refvit
-from refvit.models import variant, workload_records
+from refvit.models import SwinConfig, variant, workload_records
+
+CASES = (("vit_base", 1), ("vit_base", 8), ("deit_small", 1), ("deit_small", 8),
+         ("swin_tiny", 1), ("swin_tiny", 8), ("nano_vit", 1), ("nano_vit", 64))  # fmt: skip
 
 
 def gemms(config, batch):
@@ -34,16 +39,28 @@ def gemms(config, batch):
 
 
 def torch_eager(config, pixels):
-    """Return timm's ViT of the same sizes as a function, or None where it is not installed."""
+    """Return timm's model of the same sizes as a function, or None where it is not installed."""
     try:
         import torch
+
+        operators = torch.library.Library("torchvision", "DEF")  # timm imports torchvision
+        for name in ("nms", "qnms"):
+            operators.define(f"{name}(Tensor dets, Tensor scores, float threshold) -> Tensor")
+        from timm.models.swin_transformer import SwinTransformer
         from timm.models.vision_transformer import VisionTransformer
     except Exception:
         return None
-    model = VisionTransformer(
-        config.image, config.patch, config.channels, config.classes, embed_dim=config.width,
-        depth=config.depth, num_heads=config.heads, mlp_ratio=config.hidden / config.width,
-    ).eval()  # fmt: skip
+    if isinstance(config, SwinConfig):
+        model = SwinTransformer(
+            config.image, config.patch, config.channels, config.classes, embed_dim=config.width,
+            depths=config.depths, num_heads=config.heads, window_size=config.windows[0],
+        )  # fmt: skip
+    else:
+        model = VisionTransformer(
+            config.image, config.patch, config.channels, config.classes, embed_dim=config.width,
+            depth=config.depth, num_heads=config.heads, mlp_ratio=config.hidden / config.width,
+        )  # fmt: skip
+    model.eval()
     x = torch.from_numpy(pixels)
 
     def run():
@@ -64,17 +81,15 @@ def least(functions, runs):
     return best
 
 
-def measure(name, batch, runs):
+def measure(name, batch, runs, integer):
     config = variant(name)
     model = refvit.load(name) if name in refvit.shipped() else refvit.random(name)
     rng = np.random.default_rng(0)
     pixels = rng.standard_normal((batch, config.channels, *config.image), np.float32)
-    engine = refvit.compile(refvit.quantize(model, pixels))
-    functions = {
-        "floor": gemms(config, batch),
-        "float32": lambda: model(pixels),
-        "integer": lambda: engine(pixels),
-    }
+    functions = {"floor": gemms(config, batch), "float32": lambda: model(pixels)}
+    if integer:
+        engine = refvit.compile(refvit.quantize(model, pixels))
+        functions["integer"] = lambda: engine(pixels)
     eager = torch_eager(config, pixels)
     if eager is not None:
         functions["torch eager"] = eager
@@ -82,14 +97,33 @@ def measure(name, batch, runs):
     return least(functions, runs)
 
 
+def peak_bytes(name):
+    """Return the most bytes that arrays held at once in a forward of one image, weights aside."""
+    model = refvit.random(name)
+    config = model.config
+    pixels = np.zeros((1, config.channels, *config.image), np.float32)
+    tracemalloc.start()
+    model(pixels)
+    return tracemalloc.get_traced_memory()[1]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=7)
+    parser.add_argument("--model", help="only this variant")
+    parser.add_argument("--batch", type=int, help="only this many images at a time")
+    parser.add_argument("--integer", action="store_true", help="the integer engine too")
+    parser.add_argument("--memory", metavar="MODEL", help="print the peak beyond the weights")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
+    if args.memory:
+        print(f"{args.memory}: {peak_bytes(args.memory) / 1e6:.1f} MB beyond the weights")
+        return
     rows = []
-    for name, batch in (("nano_vit", 1), ("nano_vit", 64), ("vit_base", 1)):
-        found = measure(name, batch, args.runs)
+    for name, batch in CASES:
+        if (args.model or name) != name or (args.batch or batch) != batch:
+            continue
+        found = measure(name, batch, args.runs, args.integer)
         rows += [
             {
                 "model": name,
@@ -103,10 +137,10 @@ def main():
     if args.json:
         print(json.dumps(rows, indent=2))
         return
-    print(f"{'model':<10}{'batch':>6}  {'what':<12}{'ms':>10}{'x floor':>9}")
+    print(f"{'model':<12}{'batch':>6}  {'what':<12}{'ms':>10}{'x floor':>9}")
     for r in rows:
         figures = f"{r['ms']:>10.2f}{r['over_floor']:>9.2f}"
-        print(f"{r['model']:<10}{r['batch']:>6}  {r['what']:<12}{figures}")
+        print(f"{r['model']:<12}{r['batch']:>6}  {r['what']:<12}{figures}", flush=True)
 
 
 if __name__ == "__main__":
