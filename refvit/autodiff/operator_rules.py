@@ -73,7 +73,7 @@ def _pad(g: Array, out: Array, x: Array, after: Any, axes: Any) -> tuple[Any, ..
 
 
 @vjp_of(F.rearrange)
-def _rearrange(g: Array, out: Array, x: Array, pattern: str, **sizes: int) -> tuple[Any, ...]:
+def _rearrange(g: Array, out: Array, x: Array, pattern: str, /, **sizes: int) -> tuple[Any, ...]:
     """The way back is the pattern with its sides swapped."""
     left, right = pattern.split("->")
     return F.rearrange(g, f"{right} -> {left}", **axis_sizes(x.shape, pattern, sizes)), None
