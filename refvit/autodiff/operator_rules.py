@@ -45,10 +45,13 @@ def _layer_norm(g: Array, out: Array, x: Array, weight: Array, bias: Array, eps:
 @vjp_of(F.gelu)
 def _gelu(g: Array, out: Array, x: Array) -> tuple[Any, ...]:
     """Phi(x) + x phi(x); Phi(x) is out / x away from zero, so it is computed afresh."""
-    cdf = x.dtype.type(0.5) * (1 + F.erf(x * x.dtype.type(np.sqrt(0.5))))
     with np.errstate(under="ignore"):
-        pdf = np.exp(x.dtype.type(-0.5) * x * x) * x.dtype.type(1 / np.sqrt(2 * np.pi))
-        return (g * (cdf + x * pdf),)
+        slope = np.exp(x.dtype.type(-0.5) * x * x)
+        slope *= x.dtype.type(1 / np.sqrt(2 * np.pi))
+        slope *= x
+        slope += F.normal_cdf(x)
+        slope *= g
+    return (slope,)
 
 
 @vjp_of(F.gelu_tanh)

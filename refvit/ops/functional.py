@@ -141,16 +141,33 @@ def _erf64(x: FloatArray) -> FloatArray:
 @overridable
 def gelu(x: FloatArray) -> FloatArray:
     """Return `x/2 * (1 + erf(x / sqrt(2)))`, the exact form (Hendrycks and Gimpel 2016)."""
+    return _by_blocks(x, lambda part: np.multiply(part, np.array(0.5, x.dtype)))
+
+
+def normal_cdf(x: FloatArray) -> FloatArray:
+    """Return Phi(x), the normal distribution function, as `gelu` takes it: any shape.
+
+    >>> normal_cdf(np.array([0.0, 1.0]))
+    array([0.5       , 0.84134475])
+    """
+    return _by_blocks(x, lambda part: np.array(0.5, x.dtype))
+
+
+def _by_blocks(x: FloatArray, half: Callable[[FloatArray], FloatArray]) -> FloatArray:
+    """Return h + h g with h = half(x) and g = 2 Phi(x) - 1."""
     flat = x.reshape(-1)
     out, scratch = np.empty_like(flat), np.empty(min(BLOCK, x.size), x.dtype)
-    formula = _gelu32 if x.dtype == np.float32 else _gelu64
+    gate = _gate32 if x.dtype == np.float32 else _gate64
     with np.errstate(under="ignore", over="ignore"):  # a tiny x^2; a huge x: tanh is 1
         for part in blocks(flat.size, 1):
-            formula(flat[part], out[part], scratch)
+            gate(flat[part], out[part], scratch)
+            h = half(flat[part])
+            np.multiply(out[part], h, out[part])
+            np.add(out[part], h, out[part])
     return out.reshape(x.shape)
 
 
-def _gelu32(x: FloatArray, out: FloatArray, scratch: FloatArray) -> None:
+def _gate32(x: FloatArray, out: FloatArray, scratch: FloatArray) -> None:
     first, *middle, last = (np.array(c, np.float32) for c in GELU_Q)
     square = np.multiply(x, x, scratch[: x.size])
     np.multiply(square, last, out)
@@ -160,14 +177,10 @@ def _gelu32(x: FloatArray, out: FloatArray, scratch: FloatArray) -> None:
     np.add(out, first, out)
     np.multiply(out, x, out)
     np.tanh(out, out)
-    half = np.multiply(x, np.array(0.5, np.float32), square)
-    np.multiply(out, half, out)
-    np.add(out, half, out)
 
 
-def _gelu64(x: FloatArray, out: FloatArray, scratch: FloatArray) -> None:
-    cdf = 0.5 * (1.0 + _erf64(x * np.sqrt(0.5)))
-    np.multiply(x, cdf, out=out)
+def _gate64(x: FloatArray, out: FloatArray, scratch: FloatArray) -> None:
+    out[...] = _erf64(x * np.sqrt(0.5))
 
 
 @overridable
