@@ -17,6 +17,7 @@ from refvit import demo, inspect_model
 from refvit.accel import MACHINES
 from refvit.files import writable, write_text
 from refvit.hub import add_pull, run_pull
+from refvit.models import tuples
 from refvit.train_command import add_train, run_train
 
 Command = Callable[[argparse.Namespace], tuple[str, Any]]
@@ -103,6 +104,15 @@ def _model_option(parser: argparse.ArgumentParser) -> None:
         metavar="MODEL",
         help="a shipped name, a variant, hf:org/name, a directory or a file",
     )
+    parser.add_argument(
+        "--set",
+        type=_field,
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        dest="known",
+        help="a field of the configuration that a file alone does not tell, as in heads=4",
+    )
 
 
 def _demo_options(parser: argparse.ArgumentParser) -> None:
@@ -125,7 +135,8 @@ def _predict_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _predict(args: argparse.Namespace) -> tuple[str, Any]:
-    return inspect_model.predict(refvit.load(args.model), args.image, args.top)
+    model = refvit.load(args.model, **dict(args.known))
+    return inspect_model.predict(model, args.image, args.top)
 
 
 def _simulate_options(parser: argparse.ArgumentParser) -> None:
@@ -139,7 +150,7 @@ def _simulate_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _simulate(args: argparse.Namespace) -> tuple[str, Any]:
-    config = inspect_model.config_of(args.model)
+    config = inspect_model.config_of(args.model, dict(args.known))
     report = refvit.simulate(config, machine=args.machine, bits=args.bits, batch=args.batch)
     wanted = ((args.html, report.to_html), (args.trace, report.to_trace))
     files = [(writable(path), make()) for path, make in wanted if path is not None]
@@ -149,12 +160,24 @@ def _simulate(args: argparse.Namespace) -> tuple[str, Any]:
 
 
 def _info(args: argparse.Namespace) -> tuple[str, Any]:
-    return inspect_model.info(args.model, args.all)
+    return inspect_model.info(args.model, args.all, dict(args.known))
 
 
 def _info_options(parser: argparse.ArgumentParser) -> None:
     _model_option(parser)
     parser.add_argument("--all", action="store_true", help="every layer, also of blocks alike")
+
+
+def _field(text: str) -> tuple[str, Any]:
+    """Return (field, value) of `field=value`; the value is JSON where it can be."""
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise argparse.ArgumentTypeError(f"wanted FIELD=VALUE, as in heads=4, got {text!r}")
+    try:
+        parsed = json.loads(value)
+    except json.JSONDecodeError:
+        parsed = value
+    return name, tuples(parsed)
 
 
 def _at_least(least: int) -> Callable[[str], int]:

@@ -18,6 +18,7 @@ from safetensors import SafetensorError, deserialize, safe_open
 from safetensors.numpy import save
 
 Arrays = dict[str, NDArray[Any]]
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
 def read_tensors(path: Path, only: Sequence[str] | None = None) -> tuple[Arrays, dict[str, str]]:
@@ -34,6 +35,11 @@ def read_tensors(path: Path, only: Sequence[str] | None = None) -> tuple[Arrays,
             tensors = {name: file.get_tensor(name) for name in names if name not in half}
             return tensors | _bfloats(path, half), file.metadata() or {}
     except SafetensorError as error:
+        if path.suffix in PICKLES:
+            raise ValueError(
+                f"{str(path)!r} is a pickle, which can run code and is never read; load it in "
+                "PyTorch and write it with safetensors.torch.save_file"
+            ) from None
         raise ValueError(f"{str(path)!r} is not a whole safetensors file: {error}") from None
     except (TypeError, AttributeError) as error:
         found = f"{str(path)!r} holds a dtype that NumPy lacks ({error})"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,9 @@ from refvit.ops.functional import softmax
 from refvit.tree import tree_lines
 
 
-def config_of(name: str) -> Config:
+def config_of(name: str, known: Mapping[str, Any]) -> Config:
     """Return the configuration of a variant, a shipped model, a directory or a file."""
-    return VARIANTS[name] if name in VARIANTS else refvit.load(_path_of(name)).config
+    return describe_model(name, known)[0]
 
 
 def _path_of(name: str) -> Path:
@@ -59,18 +61,17 @@ def predict(model: Model | IntegerModel, image: Path, top: int) -> tuple[str, An
         f"{row['label']:>16}  {row['probability']:6.1%}  {'#' * round(30 * row['probability'])}"
         for row in rows
     ]
-    return "\n".join([f"{image} ({kind})", *lines]), {
-        "image": str(image),
-        "engine": kind,
-        "top": rows,
-    }
+    notes = () if isinstance(model, IntegerModel) else model.notes
+    lines += [f"note: {note}" for note in notes]
+    about = {"image": str(image), "engine": kind, "top": rows, "notes": list(notes)}
+    return "\n".join([f"{image} ({kind})", *lines]), about
 
 
-def describe_model(where: str) -> tuple[Config, tuple[str, ...]]:
+def describe_model(where: str, known: Mapping[str, Any]) -> tuple[Config, tuple[str, ...]]:
     """Return the configuration of a variant or a model, and what is to be said of it."""
-    if where in VARIANTS:
-        return VARIANTS[where], ()
-    model = refvit.load(_path_of(where))
+    if where in VARIANTS and where not in refvit.shipped():
+        return varied(where, known), ()
+    model = refvit.load(_path_of(where), **known)
     if isinstance(model, IntegerModel):
         return model.config, (repr(model),)
     ready = model.preprocess
@@ -78,17 +79,27 @@ def describe_model(where: str) -> tuple[Config, tuple[str, ...]]:
     return model.config, lines
 
 
+def varied(name: str, known: Mapping[str, Any]) -> Config:
+    """Return a variant with some fields changed; ValueError for one that it does not have."""
+    config = VARIANTS[name]
+    fields = [field.name for field in dataclasses.fields(config)]
+    for key in known:
+        if key not in fields:
+            raise ValueError(f"{name} has no {key!r}; it has {', '.join(fields)}")
+    return dataclasses.replace(config, **known)
+
+
 def _few(labels: tuple[str, ...]) -> str:
     more = f", ... ({len(labels)})" if len(labels) > 5 else ""
     return (", ".join(labels[:5]) or "none: features") + more
 
 
-def info(where: str, every: bool) -> tuple[str, Any]:
+def info(where: str, every: bool, known: Mapping[str, Any]) -> tuple[str, Any]:
     """Return the tree of a model's layers: output shape, parameters and MACs of one image.
 
     Modules that follow one that is alike are counted, not shown, unless `every` layer is wanted.
     """
-    config, notes = describe_model(where)
+    config, notes = describe_model(where, known)
     rows = [
         {"layer": r.site, "op": r.op, "shape": list(r.shape), "params": r.params, "macs": r.macs}
         for r in workload_records(config)

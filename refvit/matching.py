@@ -49,7 +49,7 @@ def matched(
     missing = [name for name in wanted if name not in params]
     extra = [name for name in params if name not in wanted]
     if missing or extra:
-        raise ValueError(f"{where}: {_strangers(missing, extra, names)}")
+        raise ValueError(f"{where}: {_strangers(missing, extra, names, wanted)}")
     for name, shape in wanted.items():
         _check(params[name], shape, f"{where}: {names.get(name, name)}", _cause(name))
     return laid_out({name: params[name] for name in wanted})
@@ -66,21 +66,54 @@ def laid_out(params: Mapping[str, NDArray[Any]]) -> Params:
     )
 
 
-def _strangers(missing: Sequence[str], extra: Sequence[str], names: Mapping[str, str]) -> str:
+def _strangers(
+    missing: Sequence[str],
+    extra: Sequence[str],
+    names: Mapping[str, str],
+    wanted: Mapping[str, Any],
+) -> str:
     """Say what is missing and what is too much, with the nearest name and the likely cause."""
     parts = []
     if missing:
         near = difflib.get_close_matches(missing[0], extra, n=1, cutoff=0.6)
         hint = f", the nearest there is {names.get(near[0], near[0])}" if near else ""
-        parts.append(f"{_count(missing)} missing, the first {missing[0]}{hint}")
+        parts.append(_list(missing, [_foreign(name, names) for name in missing], "missing") + hint)
     if extra:
-        shown = ", ".join(names.get(name, name) for name in extra[:3])
-        parts.append(f"{_count(extra)} unexpected: {shown}{', ...' if len(extra) > 3 else ''}")
-    return f"{'; '.join(parts)}; likely cause: {_cause((missing or extra)[0])}"
+        parts.append(_list(extra, [names.get(name, name) for name in extra], "unexpected"))
+    return f"{'; '.join(parts)}; likely cause: {_why(missing, extra, wanted)}"
 
 
-def _count(names: Sequence[str]) -> str:
-    return "1 tensor is" if len(names) == 1 else f"{len(names)} tensors are"
+def _list(which: Sequence[str], shown: Sequence[str], what: str) -> str:
+    are = "1 tensor is" if len(which) == 1 else f"{len(which)} tensors are"
+    return f"{are} {what}: {', '.join(shown[:3])}{', ...' if len(shown) > 3 else ''}"
+
+
+def _foreign(name: str, names: Mapping[str, str]) -> str:
+    """Return a missing tensor's name as its file would have it, from a like one of another layer;
+    refvit's own where there is none."""
+    number = re.compile(r"(?<=\.)\d+(?=\.)")  # of a layer
+    shape = number.sub("#", name)
+    other = next((ours for ours in names if number.sub("#", ours) == shape), None)
+    if other is None:
+        return name
+    foreign = names[other]
+    for old, new in zip(number.findall(other), number.findall(name), strict=True):
+        foreign = re.sub(rf"(?<=\.){old}(?=\.)", f"#{new}", foreign, count=1)
+    return foreign.replace("#", "")
+
+
+def _why(missing: Sequence[str], extra: Sequence[str], wanted: Mapping[str, Any]) -> str:
+    """Whole layers too few or too many; or a tensor without its counterpart."""
+    layer = re.compile(r"(?:blocks|stages)\.\d+(?:\.blocks\.\d+)?")
+
+    def layers(names: Sequence[str]) -> set[str]:
+        return {found[0] for found in map(layer.match, names) if found}
+
+    if layers(extra) - layers(list(wanted)) or len(layers(missing) - layers(extra)) > 1:
+        return "the number of layers (num_hidden_layers, depth, depths)"
+    if len(missing) == 1 and not extra and layer.match(missing[0]) and "bias" not in missing[0]:
+        return "a file that is not whole"
+    return _cause((missing or extra)[0])
 
 
 def _cause(name: str) -> str:

@@ -60,7 +60,8 @@ class Model:
         return np.asarray(forward(FloatOps(tap, x.dtype), x, params, self.config))
 
     def at(self, height: int, width: int) -> Model:
-        """Return this model for images of another size, its positions interpolated (bicubic).
+        """Return this model for images of another size, its positions interpolated as Hugging
+        Face does it: bicubic, without the antialiasing that timm adds.
 
         Raises ValueError for an image smaller than a patch.
         """

@@ -32,18 +32,22 @@ def clip_by_global_norm(grads: Arrays, limit: float) -> tuple[Arrays, float]:
 
 @dataclass(frozen=True)
 class TrainState:
-    """Parameters and their moments after `step` updates; replaced whole, never changed."""
+    """Parameters and their moments after `step` updates; replaced whole, never changed.
+
+    `average` is the running average of the parameters, empty where none is kept.
+    """
 
     step: int
     params: Arrays
     first: Arrays
     second: Arrays
+    average: Arrays
 
 
-def fresh(params: Arrays) -> TrainState:
+def fresh(params: Arrays, averaged: bool = False) -> TrainState:
     """Return the state before the first update: moments of zero."""
     zeros = {name: np.zeros_like(p) for name, p in params.items()}
-    return TrainState(0, params, zeros, zeros)
+    return TrainState(0, params, zeros, zeros, params if averaged else {})
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ class AdamW:
     beta1: float = 0.9
     beta2: float = 0.999
     eps: float = 1e-8
+    ema: float = 0.0
 
     def update(self, state: TrainState, grads: Arrays, rate: float) -> TrainState:
         """Return the state one step on: whoever interrupts this still holds the old one whole."""
@@ -71,4 +76,10 @@ class AdamW:
                 p = p * kind(1 - rate * self.decay)
             move = kind(rate / unbias1) * m / (np.sqrt(v / kind(unbias2)) + kind(self.eps))
             params[name], first[name], second[name] = p - move, m, v
-        return TrainState(step, params, first, second)
+        # Early on the average is over few steps, so that the start is forgotten (Izmailov 2018).
+        keep = min(self.ema, step / (step + 10))
+        average = {
+            name: kept + (params[name] - kept) * kept.dtype.type(1 - keep)
+            for name, kept in state.average.items()
+        }
+        return TrainState(step, params, first, second, average)

@@ -1,7 +1,8 @@
 """Training in NumPy: the float forward on `Var`s, a NumPy loss, AdamW, and a state on disk.
 
-The data are drawn by index, so a training run is a pure function of its recipe: stopped after any
-step and resumed from its state, it goes on with the same images and ends at the same weights.
+Images and what is done to them are drawn by index, so a training run is a pure function of its
+recipe: stopped after any step and resumed from its state, it goes on with the same images and ends
+at the same weights.
 """
 
 from __future__ import annotations
@@ -9,137 +10,108 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from refvit import data
-from refvit.autodiff import Var, backward, value_of
+from refvit.augment import augment, parse
+from refvit.autodiff import Var, backward
 from refvit.files import read_tensors, write_tensors
 from refvit.images import Preprocess
-from refvit.models import Config, forward, random_params, variant
+from refvit.losses import DISTILLATIONS, cross_entropy
+from refvit.models import Config, forward, random_params
 from refvit.ops import FloatOps
 from refvit.optim import AdamW, TrainState, clip_by_global_norm, fresh, warmup_cosine
 from refvit.params import Params
 from refvit.progress import Progress
+from refvit.sources import Source
+from refvit.train_recipe import TrainRecipe
 
 Arrays = dict[str, NDArray[Any]]
-PARTS = ("param", "first", "second")  # of a stored state, by the start of its names
+Teacher = Callable[[NDArray[np.uint8]], NDArray[Any]]  # images [n, H, W, C] -> logits
+PARTS = ("param", "first", "second", "average")  # of a stored state, by the start of its names
 
 
-@dataclass(frozen=True)
-class TrainRecipe:
-    """Everything a run depends on; `images` is how many fresh images are seen in all.
+class Batch(NamedTuple):
+    """Pixels [n, C, H, W], targets [n, classes], and the teacher's logits where there is one."""
 
-    A batch is cut into `shards`, whose gradients are computed in a thread each and added in
-    order. With as many cores and one BLAS thread (OPENBLAS_NUM_THREADS=1) that is the fastest
-    way for a small model.
+    pixels: NDArray[Any]
+    targets: NDArray[Any]
+    taught: NDArray[Any] | None = None
+
+    def shard(self, k: int, shards: int) -> Batch:
+        return Batch(*(None if part is None else part[k::shards] for part in self))  # type: ignore[arg-type]
+
+
+def student_loss(recipe: TrainRecipe, heads: dict[str, Any], batch: Batch) -> Any:
+    """Return the loss of a student's logits by site: against targets, and against its teacher.
+
+    Of two heads, `head` learns from the labels and `head_dist` from the teacher (Touvron et al.
+    2021, section 4); a model with one learns from both. The shares are 1 - alpha and alpha.
     """
-
-    model: str = "nano_vit"
-    images: int = 900_000
-    batch: int = 128
-    shards: int = 2
-    rate: float = 2e-3
-    warmup: int = 300
-    decay: float = 0.03
-    smoothing: float = 0.1
-    clip: float = 1.0
-    difficulty: float = data.DIFFICULTY
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        wanted = variant(self.model)
-        if wanted.image != (data.SIZE, data.SIZE) or wanted.classes != len(data.LABELS):
-            raise ValueError(
-                f"shapes10 has 10 classes of 32 x 32 images, {self.model!r} reads other; "
-                "nano_vit is made for them"
-            )
-        if self.shards < 1 or self.batch % self.shards:
-            raise ValueError(f"a batch of {self.batch} cannot be cut into {self.shards} shards")
-        if self.batch < 1 or self.images < self.batch:
-            raise ValueError(
-                f"a run sees at least one batch; got {self.images} images in {self.batch}s"
-            )
-        if not (
-            0 < self.rate < math.inf
-            and 0 < self.clip < math.inf
-            and 0 <= self.decay < 1
-            and self.warmup >= 0
-        ):
-            raise ValueError(f"rate and clip are above 0, decay and warmup not below; got {self}")
-        if not (0 <= self.difficulty <= 1 and 0 <= self.smoothing < 1 and self.seed >= 0):
-            raise ValueError(
-                f"difficulty and smoothing lie in [0, 1], seed is not below 0; got {self}"
-            )
-
-    @property
-    def steps(self) -> int:
-        return self.images // self.batch
-
-
-def cross_entropy(logits: Any, labels: NDArray[Any], smoothing: float = 0.0) -> Any:
-    """Return the mean of -sum(target * log softmax(logits)): [B, classes], [B] -> one number.
-
-    `target` is one-hot, mixed with `smoothing` of the uniform distribution (Szegedy et al. 2016).
-    """
-    batch, classes = logits.shape
-    target = np.full((batch, classes), smoothing / classes, logits.dtype)
-    target[np.arange(batch), labels] += 1 - smoothing
-    shifted = logits - value_of(logits).max(-1, keepdims=True)
-    log_total = np.log(np.sum(np.exp(shifted), axis=-1, keepdims=True))
-    return np.sum(target * (log_total - shifted)) / logits.dtype.type(batch)
+    first, second = heads["head"], heads.get("head_dist", heads["head"])
+    kind = first.dtype.type
+    if batch.taught is None:
+        loss = cross_entropy(first, batch.targets, recipe.smoothing)
+        if second is first:
+            return loss
+        return (loss + cross_entropy(second, batch.targets, recipe.smoothing)) * kind(0.5)
+    distance = DISTILLATIONS[recipe.distill](second, batch.taught, recipe.temperature)
+    own = cross_entropy(first, batch.targets, recipe.smoothing)
+    return own * kind(1 - recipe.alpha) + distance * kind(recipe.alpha)
 
 
 def gradients(
-    cfg: Config, tensors: Arrays, pixels: NDArray[Any], labels: NDArray[Any], smoothing: float
+    recipe: TrainRecipe, cfg: Config, tensors: Arrays, batch: Batch
 ) -> tuple[Arrays, float, float]:
     """Return (gradient by parameter name, loss, share of the batch classified rightly)."""
     leaves = {name: Var(tensor) for name, tensor in tensors.items()}
-    logits = forward(FloatOps(dtype=pixels.dtype), pixels, Params(leaves), cfg)
-    loss = cross_entropy(logits, labels, smoothing)
-    right = float(np.mean(logits.value.argmax(1) == labels))
+    heads: dict[str, Any] = {}
+
+    def tap(site: str, value: Any) -> Any:
+        if site in ("head", "head_dist"):
+            heads[site] = value
+        return value
+
+    ops = FloatOps(tap, batch.pixels.dtype)
+    logits = forward(ops, batch.pixels, Params(leaves), cfg)
+    loss = student_loss(recipe, heads, batch)
+    right = float(np.mean(logits.value.argmax(1) == batch.targets.argmax(1)))
     backward(loss)
     grads = {name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}
     return grads, float(loss.value), right
 
 
 def sharded_gradients(
-    recipe: TrainRecipe,
-    cfg: Config,
-    tensors: Arrays,
-    pixels: NDArray[Any],
-    labels: NDArray[Any],
-    pool: Executor,
+    recipe: TrainRecipe, cfg: Config, tensors: Arrays, batch: Batch, pool: Executor
 ) -> tuple[Arrays, float, float]:
     """Return what `gradients` does for the batch, as the mean over its shards."""
     shards = recipe.shards
 
     def one(k: int) -> tuple[Arrays, float, float]:
-        return gradients(cfg, tensors, pixels[k::shards], labels[k::shards], recipe.smoothing)
+        return gradients(recipe, cfg, tensors, batch.shard(k, shards))
 
     parts = list(pool.map(one, range(shards)))
     mean = {name: np.mean([part[0][name] for part in parts], axis=0) for name in parts[0][0]}
     return mean, sum(p[1] for p in parts) / shards, sum(p[2] for p in parts) / shards
 
 
-def batches(recipe: TrainRecipe, preprocess: Preprocess, first: int) -> Iterator[tuple[Any, Any]]:
-    """Yield (pixels, labels) of step `first` and on; the next batch is drawn while one is used."""
+def batches(
+    recipe: TrainRecipe, source: Source, preprocess: Preprocess, teacher: Teacher | None, first: int
+) -> Iterator[Batch]:
+    """Yield the batches of step `first` and on; the next is drawn while one is used."""
+    asked, classes = parse(recipe.augment), len(source.labels)
 
-    def draw(step: int) -> tuple[Any, Any]:
-        images, labels = data.shapes10(
-            "train",
-            recipe.batch,
-            recipe.seed,
-            start=step * recipe.batch,
-            difficulty=recipe.difficulty,
-        )
-        return preprocess.normalise(images), labels
+    def draw(step: int) -> Batch:
+        images, labels = source.train(step * recipe.batch, recipe.batch, recipe.seed)
+        images, targets = augment(images, labels, classes, asked, [recipe.seed, step])
+        taught = None if teacher is None else teacher(images)
+        return Batch(preprocess.normalise(images), targets, taught)
 
     with ThreadPoolExecutor(1) as pool:
         coming = pool.submit(draw, first)
@@ -148,22 +120,28 @@ def batches(recipe: TrainRecipe, preprocess: Preprocess, first: int) -> Iterator
             yield ready.result()
 
 
-def train(recipe: TrainRecipe, path: Path, save_every: float = 10.0) -> Params:
+def train(
+    recipe: TrainRecipe,
+    path: Path,
+    source: Source,
+    teacher: Teacher | None = None,
+    save_every: float = 10.0,
+) -> Params:
     """Train as `recipe` says, keeping the state in `path` (safetensors); return the weights.
 
     If `path` exists the run goes on from it; ValueError if it belongs to another recipe, or if
     the loss stops being finite. The file is replaced atomically every `save_every` seconds and
     when interrupted, always with a whole step.
     """
-    cfg, optimiser = variant(recipe.model), AdamW(decay=recipe.decay)
+    cfg, optimiser = recipe.config, AdamW(decay=recipe.decay, ema=recipe.ema)
     state = kept = _restore(recipe, cfg, path)
     pool = ThreadPoolExecutor(recipe.shards)
     bar = Progress(f"train {recipe.model}", recipe.images, done=state.step * recipe.batch)
     loss, right = math.log(cfg.classes), 1 / cfg.classes
     saved = time.monotonic()
     try:
-        for pixels, labels in batches(recipe, Preprocess(size=cfg.image), state.step):
-            grads, now, hit = sharded_gradients(recipe, cfg, state.params, pixels, labels, pool)
+        for batch in batches(recipe, source, preprocess_of(cfg), teacher, state.step):
+            grads, now, hit = sharded_gradients(recipe, cfg, state.params, batch, pool)
             if not math.isfinite(now):
                 state = kept  # what led here is not worth resuming
                 raise ValueError(f"the loss is {now} after step {kept.step}; lower the rate")
@@ -180,24 +158,31 @@ def train(recipe: TrainRecipe, path: Path, save_every: float = 10.0) -> Params:
         bar.close()
         if state is not kept:
             _save(recipe, state, path)
-    return Params(state.params)
+    return Params(state.average or state.params)
+
+
+def preprocess_of(cfg: Config) -> Preprocess:
+    """Return how a model that refvit trains wants its images: its size, mean and deviation half."""
+    return Preprocess(cfg.image, (0.5,) * cfg.channels, (0.5,) * cfg.channels)
 
 
 def _restore(recipe: TrainRecipe, cfg: Config, path: Path) -> TrainState:
-    start = fresh(dict(random_params(cfg, recipe.seed).items()))
+    start = fresh(dict(random_params(cfg, recipe.seed).items()), recipe.ema > 0)
     if not path.exists():
         return start
     stored, meta = read_tensors(path)
     if meta.get("recipe") != json.dumps(asdict(recipe)):
         raise ValueError(f"{path} belongs to another run ({meta.get('recipe')}); name a new file")
-    wanted = {f"{kind}/{name}" for kind in PARTS for name in start.params}
+    kinds = PARTS if recipe.ema else PARTS[:3]
+    wanted = {f"{kind}/{name}" for kind in kinds for name in start.params}
     if set(stored) != wanted or not meta.get("step", "").isdigit():
         raise ValueError(f"{path} is not a whole training state; delete it to begin anew")
-    parts = [{name: stored[f"{kind}/{name}"] for name in start.params} for kind in PARTS]
-    return TrainState(int(meta["step"]), *parts)
+    parts = [{name: stored[f"{kind}/{name}"] for name in start.params} for kind in kinds]
+    return TrainState(int(meta["step"]), *parts, *([] if recipe.ema else [{}]))
 
 
 def _save(recipe: TrainRecipe, state: TrainState, path: Path) -> None:
-    parts = zip(PARTS, (state.params, state.first, state.second), strict=True)
+    kept = (state.params, state.first, state.second, state.average)
+    parts = zip(PARTS, kept, strict=True)
     flat = {f"{kind}/{name}": tensor for kind, part in parts for name, tensor in part.items()}
     write_tensors(path, flat, {"recipe": json.dumps(asdict(recipe)), "step": str(state.step)})

@@ -5,46 +5,39 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import shlex
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from refvit import data
-from refvit.checkpoints import save_model
+from refvit.checkpoints import find_model, load_model, save_model
 from refvit.files import writable, write_text
-from refvit.images import Preprocess
 from refvit.model import Model, top_classes
-from refvit.models import variant
-from refvit.train import TrainRecipe, train
+from refvit.sources import Idx, Shapes10, Source
+from refvit.train import Teacher, preprocess_of, train
+from refvit.train_recipe import TrainRecipe, read_recipe, recipe_names
 
-EVALUATION = 2000
-HELP = {
-    "model": "variant to train",
-    "images": "fresh images seen in all",
-    "batch": "images a step",
-    "shards": "threads that share a batch",
-    "rate": "peak learning rate",
-    "warmup": "steps of linear warm-up",
-    "decay": "weight decay of matrices",
-    "smoothing": "label smoothing",
-    "clip": "largest global gradient norm",
-    "difficulty": "of shapes10, 0 to 1",
-    "seed": "of weights and images",
-}
+EVALUATION = 10_000
 
 
 def add_train(parser: argparse.ArgumentParser) -> None:
-    """Add one option per field of `TrainRecipe`, and where to write."""
+    """Add the recipe, one option per field of it, and where to read and write."""
+    names = ", ".join(recipe_names())
+    parser.add_argument(
+        "recipe", metavar="RECIPE", nargs="?", default="nano_vit",
+        help=f"a TOML file, or {names} (nano_vit)",
+    )  # fmt: skip
     for field in fields(TrainRecipe):
-        kind = type(field.default)
-        parser.add_argument(
-            f"--{field.name}",
-            type=kind,
-            default=field.default,
-            help=f"{HELP[field.name]} ({field.default})",
-        )
+        if field.name != "data":
+            about = f"{field.metadata['help']} ({field.default})"
+            parser.add_argument(
+                f"--{field.name}", dest=f"train_{field.name}", type=type(field.default),
+                default=argparse.SUPPRESS, help=about.replace("%", "%%"), metavar="VALUE",
+            )  # fmt: skip
+    parser.add_argument("--data", type=Path, metavar="DIR", help="folder of the IDX files")
     parser.add_argument(
         "--out",
         type=Path,
@@ -52,48 +45,93 @@ def add_train(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="model file to write; FILE.state holds what a stopped run resumes from",
     )
+    parser.add_argument(
+        "--test",
+        type=int,
+        default=EVALUATION,
+        help=f"fresh test images for the card ({EVALUATION})",
+    )
 
 
 def run_train(args: argparse.Namespace) -> tuple[str, Any]:
-    """Train, evaluate on fresh images, write the model with its card and its JSON beside it."""
-    recipe = TrainRecipe(**{field.name: getattr(args, field.name) for field in fields(TrainRecipe)})
+    """Train, evaluate on test images, write the model with its card and its JSON beside it."""
+    names = [field.name for field in fields(TrainRecipe)]
+    given = {n: getattr(args, f"train_{n}") for n in names if hasattr(args, f"train_{n}")}
+    recipe = TrainRecipe(**(read_recipe(args.recipe) | given))
     out: Path = args.out
     if out.suffix != ".safetensors":
         raise ValueError(f"--out names a .safetensors file, got {str(out)!r}")
+    source = source_of(recipe, args.data)
+    teacher, taught_by = teacher_of(recipe)
     out.parent.mkdir(parents=True, exist_ok=True)
     writable(out)
-    params = train(recipe, out.with_name(out.name + ".state"))
-    config = variant(recipe.model)
-    model = Model(config, params, Preprocess(config.image), data.LABELS, str(out))
-    card = make_card(recipe, evaluate(model, recipe.difficulty))
+    params = train(recipe, out.with_name(out.name + ".state"), source, teacher)
+    config = recipe.config
+    model = Model(config, params, preprocess_of(config), recipe.class_names, str(out))
+    top1, count = evaluate(model, source, args.test)
+    card = make_card(args.recipe, recipe, given, source, top1, count) | taught_by
     save_model(out, model, card)
     card["sha256"] = hashlib.sha256(out.read_bytes()).hexdigest()
     write_text(out.with_suffix(".json"), json.dumps(card, indent=2) + "\n")
-    return f"{out}: {card['test_top1']:.2%} of {EVALUATION:,} fresh test images", card
+    return f"{out}: {top1:.2%} of {count:,} test images", card
 
 
-def evaluate(model: Model, difficulty: float, count: int = EVALUATION) -> float:
-    """Return top-1 on the first `count` test images of seed 0."""
-    images, labels = data.shapes10("test", count, difficulty=difficulty)
+def source_of(recipe: TrainRecipe, folder: Path | None) -> Source:
+    """Return the images a recipe is trained on; ValueError if they lie in no folder."""
+    if recipe.data == "shapes10":
+        return Shapes10(recipe.difficulty)
+    if folder is None:
+        raise ValueError("this recipe reads IDX files; name their folder with --data DIR")
+    source, config = Idx(folder, recipe.class_names), recipe.config
+    images, _ = source.train(0, 1, 0)
+    wanted = (*config.image, config.channels)
+    if images.shape[1:] != wanted:
+        raise ValueError(
+            f"{str(folder)!r} has images {list(images.shape[1:])}, {recipe.model!r} reads "
+            f"{list(wanted)}"
+        )
+    return source
+
+
+def teacher_of(recipe: TrainRecipe) -> tuple[Teacher | None, dict[str, Any]]:
+    """Return the teacher as a function of images, and what the card says of it."""
+    if not recipe.teacher:
+        return None, {}
+    path = find_model(recipe.teacher)
+    model = load_model(path)
+    if (model.config.image, model.config.channels, model.config.classes) != (
+        recipe.config.image, recipe.config.channels, recipe.config.classes,
+    ):  # fmt: skip
+        raise ValueError(
+            f"teacher {recipe.teacher!r} reads other images or classes than the student"
+        )
+
+    def teach(images: NDArray[np.uint8]) -> NDArray[Any]:
+        return model(model.preprocess.normalise(images))
+
+    file = path if path.is_file() else path / "model.safetensors"
+    return teach, {"teacher_sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+
+
+def evaluate(model: Model, source: Source, count: int) -> tuple[float, int]:
+    """Return top-1 on the first `count` test images, and how many there were."""
+    images, labels = source.test(0, count)
     found = top_classes(model, model.preprocess.normalise(images), 100, "evaluate")
-    return float(np.mean(found == labels))
+    return float(np.mean(found == labels)), len(labels)
 
 
-def make_card(recipe: TrainRecipe, top1: float) -> dict[str, Any]:
+def make_card(
+    name: str, recipe: TrainRecipe, given: dict[str, Any], source: Source, top1: float, count: int
+) -> dict[str, Any]:
     """Return the provenance of a trained model: recipe, data, result and the command."""
-    changed = {
-        f.name: getattr(recipe, f.name)
-        for f in fields(recipe)
-        if getattr(recipe, f.name) != f.default
-    }
-    options = "".join(f" --{name} {value}" for name, value in changed.items())
+    options = "".join(f" --{key} {shlex.quote(str(value))}" for key, value in given.items())
+    data = "" if recipe.data == "shapes10" else " --data DIR"
     return {
         "name": recipe.model,
-        "data": "shapes10, split train, every image seen once",
-        "epochs": 1,
+        "data": recipe.data,
         "recipe": asdict(recipe),
-        "test_images": EVALUATION,
+        "test_images": count,
         "test_top1": top1,
         "numpy": np.__version__,
-        "command": f"refvit train{options} --out weights/{recipe.model}.safetensors",
+        "command": f"refvit train {name}{options}{data} --out weights/{recipe.model}.safetensors",
     }

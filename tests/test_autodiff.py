@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from refvit.autodiff import RULES, SPENT, Var, backward, getitem
+from refvit.losses import cross_entropy
 from refvit.models import SwinConfig, ViTConfig, random_params
 from refvit.ops import functional as F
-from refvit.train import cross_entropy, gradients
+from refvit.train import Batch, gradients
+from refvit.train_recipe import TrainRecipe
 
 rng = np.random.default_rng(0)
 
@@ -90,13 +92,13 @@ def test_whole_models_and_their_loss(config):
         k: v.astype(np.float64) + 0.3 * normal(*v.shape)
         for k, v in random_params(config, 0).items()
     }
-    pixels, labels = normal(3, 3, *config.image), np.array([0, 3, 2])
-    grads, _, _ = gradients(config, start, pixels, labels, 0.1)
+    batch = Batch(normal(3, 3, *config.image), np.eye(5)[[0, 3, 2]])
+    grads, _, _ = gradients(TrainRecipe(), config, start, batch)
     assert set(grads) == set(start)
     for name, tensor in start.items():
         d = normal(*tensor.shape)
         moved = [
-            gradients(config, start | {name: tensor + s * d}, pixels, labels, 0.1)[1]
+            gradients(TrainRecipe(), config, start | {name: tensor + s * d}, batch)[1]
             for s in (1e-6, -1e-6)
         ]
         assert (moved[0] - moved[1]) / 2e-6 == pytest.approx(

@@ -134,7 +134,7 @@ def broken_models(folder: Path):
         "empty.safetensors": "not a whole safetensors file",
         "nan.safetensors": "norm.weight is not finite",
         "shape.safetensors": "head.weight has shape [10, 47], wanted [10, 48]",
-        "few.safetensors": "1 tensor is missing, the first head.bias; likely cause: the number",
+        "few.safetensors": "1 tensor is missing: head.bias; likely cause: the number",
         "bare.safetensors": "no patch embedding by the name of",
         "hf": "is not JSON",
         "swinish": "model_type or architecture 'bert' is not supported",
@@ -190,13 +190,12 @@ def test_no_traceback_from_a_real_process(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_train_writes_a_model_and_its_card(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr("refvit.train_command.EVALUATION", 20)
+def test_train_writes_a_model_and_its_card(capsys, tmp_path):
     out = tmp_path / "w" / "tiny.safetensors"
-    code, text, _ = run(capsys, "train", "--images", 16, "--batch", 8, "--out", out)
+    code, text, _ = run(capsys, "train", "--images", 16, "--batch", 8, "--test", 20, "--out", out)
     assert code == 0
     card = json.loads(out.with_suffix(".json").read_text())
     assert card["recipe"]["images"] == 16
-    assert card["command"].startswith("refvit train --images 16 --batch 8 --out ")
+    assert card["command"].startswith("refvit train nano_vit --images 16 --batch 8 --out ")
     assert refvit.load(out).labels == refvit.data.LABELS
-    assert "of 20 fresh test images" in text
+    assert "of 20 test images" in text

@@ -278,7 +278,7 @@ def test_a_backbone_gives_features_and_leaves_its_pooler(copy):
     assert np.array_equal(model(peer("hf_vit")["pixels"]), before["norm"][:, 0])
     assert any("pooler.dense.weight" in note for note in model.notes)
     settings(folder, architectures=["ViTForImageClassification"])
-    with pytest.raises(ValueError, match=r"2 tensors are missing, the first head.weight.*classes"):
+    with pytest.raises(ValueError, match=r"2 tensors are missing: head.weight, head.bias.*classes"):
         refvit.load(folder)
 
 
@@ -290,7 +290,7 @@ WRONG = [  # checkpoint, what is changed, what the line says
     (
         "hf_vit",
         drop("vit.layernorm.bias"),
-        r"1 tensor is missing, the first norm.bias; likely cause: global_pool and fc_norm",
+        r"1 tensor is missing: norm.bias; likely cause: global_pool and fc_norm",
     ),
     (
         "timm_swin",
@@ -311,7 +311,7 @@ WRONG = [  # checkpoint, what is changed, what the line says
     (
         "timm_deit",
         lambda t: {k.replace("attn.proj.weight", "attn.projj.weight"): v for k, v in t.items()},
-        r"the first blocks.0.attn.proj.weight, the nearest there is blocks.0.attn.projj.weight",
+        r"missing: blocks.0.attn.proj.weight, .*, the nearest there is blocks.0.attn.projj.weight",
     ),
     (
         "timm_deit",
@@ -323,6 +323,11 @@ WRONG = [  # checkpoint, what is changed, what the line says
         lambda t: t | {"vit.encoder.layer.0.attention.attention.query.bias": t["classifier.bias"]}
         | {"vit.layers.0.attention.q_proj.bias": t["classifier.bias"]},
         "are two names of one tensor",
+    ),
+    (
+        "hf_vit",
+        drop("vit.layers.1.mlp.fc2.weight"),
+        r"1 tensor is missing: vit.layers.1.mlp.fc2.weight; likely cause: a file that is not whole",
     ),
 ]  # fmt: skip
 
@@ -339,9 +344,14 @@ def test_a_wrong_tensor_is_named_with_its_shapes_and_cause(copy, name, edit, mes
 
 UNSUPPORTED = [
     ("hf_vit", {"hidden_act": "relu"}, "activation 'relu' is not supported; gelu"),
-    ("hf_vit", {"model_type": "vitdet2"}, "model_type 'vitdet2' is not supported"),
+    ("hf_vit", {"model_type": "vitdet2"}, "model_type or architecture 'vitdet2' is not supported"),
     ("hf_vit", {"qkv_bias": False}, "likely cause: qkv_bias"),
     ("hf_vit", {"num_hidden_layers": 3}, "likely cause: the number of layers"),
+    ("hf_vit", {"num_hidden_layers": 1}, "likely cause: the number of layers"),
+    ("hf_vit", {"hidden_size": "24"}, r"config.json': a field has another type"),
+    ("hf_swin", {"depths": 2}, r"config.json': a field has another type"),
+    ("timm_swin", {"architecture": "swinv2_tiny"}, "'swinv2_tiny' is not supported"),
+    ("timm_vit", {"architecture": "maxvit_tiny"}, "'maxvit_tiny' is not supported"),
     ("hf_vit", {"num_attention_heads": 5}, r"shape \[24, 24\], wanted \[20, 24\]; .*num_att"),
     ("timm_vit", {"num_heads": 5}, "width 24 is not a multiple of 5 heads"),
     ("hf_vit", {"patch_size": 4}, "see patch_size, num_channels"),
@@ -403,8 +413,33 @@ def test_names_of_timms_hub_are_enough():
     assert {key: fields[key] for key in wanted} == wanted
 
 
+def test_what_is_known_is_checked_against_the_fields_there_are(tmp_path):
+    file = tmp_path / "vit.safetensors"
+    shutil.copy(GOLDEN / "timm_vit" / "model.safetensors", file)
+    with pytest.raises(ValueError, match="a vit has no 'head_count'"):
+        refvit.load(file, heads=3, head_count=3)
+    assert refvit.load(file, heads=3, image=16).config.image == (16, 16)
+    with pytest.raises(ValueError, match="says its configuration itself"):
+        refvit.load("nano_vit", heads=3)
+
+
+def test_a_directory_of_weights_alone_is_a_lone_file_and_pickles_are_never_read(copy):
+    folder = copy("timm_swin")
+    (folder / "config.json").unlink()
+    assert "inferred" in refvit.load(folder).notes[0]
+    (folder / "model.safetensors").rename(folder / "weights.safetensors")
+    with pytest.raises(FileNotFoundError, match=r"there is weights.safetensors; name the file"):
+        refvit.load(folder)
+    (folder / "weights.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(FileNotFoundError, match=r"there is pytorch_model.bin, which refvit does"):
+        refvit.load(folder)
+    (folder / "w.pth").write_bytes(b"PK\x03\x04 not a tensor file")
+    with pytest.raises(ValueError, match="is a pickle, which can run code and is never read"):
+        refvit.load(folder / "w.pth")
+
+
 def test_a_file_with_its_settings_beside_it_is_its_directory(copy):
     folder = copy("hf_vit")
     beside = load_model(folder / "model.safetensors")
     assert beside.config == refvit.load(folder).config
-    assert beside.notes == ()
+    assert "inferred" not in " ".join(beside.notes)

@@ -2,21 +2,31 @@
 
 import dataclasses
 import json
+import math
+import subprocess
+import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from refvit import data, optim
+import refvit
+from refvit import data, losses, optim
 from refvit import train as training
-from refvit.files import write_tensors
+from refvit.autodiff import Var, backward
+from refvit.files import read_tensors, write_tensors
 from refvit.images import Preprocess
-from refvit.models import random_params, variant
+from refvit.models import parameter_shapes, random_params, variant
+from refvit.ops.functional import softmax
 from refvit.optim import AdamW, clip_by_global_norm, fresh, warmup_cosine
-from refvit.train import TrainRecipe, train
+from refvit.sources import Shapes10
+from refvit.train import Batch, train
+from refvit.train_recipe import TrainRecipe, read_recipe, recipe_names
 
-RECIPE = TrainRecipe(images=8 * 6, batch=8, warmup=2)
+RECIPE = TrainRecipe(images=8 * 6, batch=8, warmup=2, ema=0.5, augment="flip cutmix=0.5")
 
 
 def test_the_schedule_rises_then_falls_to_zero():
@@ -53,7 +63,7 @@ def test_adamw_is_its_equations():
 @pytest.mark.parametrize("where", ["gradients", "np.sqrt", "_save"])
 def test_a_run_stopped_anywhere_and_resumed_ends_at_the_same_weights(tmp_path, monkeypatch, where):
     """Stopped before, in the middle of, or after an update."""
-    whole = dict(train(RECIPE, tmp_path / "whole").items())
+    whole = dict(train(RECIPE, tmp_path / "whole", Shapes10()).items())
     owner, name = (optim.np, "sqrt") if where == "np.sqrt" else (training, where)
     real, calls = getattr(owner, name), []
 
@@ -66,8 +76,8 @@ def test_a_run_stopped_anywhere_and_resumed_ends_at_the_same_weights(tmp_path, m
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, stopping)
         with pytest.raises(KeyboardInterrupt):
-            train(RECIPE, tmp_path / "part", save_every=0.0)
-    resumed = dict(train(RECIPE, tmp_path / "part").items())
+            train(RECIPE, tmp_path / "part", Shapes10(), save_every=0.0)
+    resumed = dict(train(RECIPE, tmp_path / "part", Shapes10()).items())
     assert all(np.array_equal(whole[name], resumed[name]) for name in whole)
 
 
@@ -75,11 +85,12 @@ def test_shards_give_the_gradient_of_the_batch():
     config = variant("nano_vit")
     tensors = {k: v.astype(np.float64) for k, v in random_params(config, 0).items()}
     rng = np.random.default_rng(0)
-    pixels, labels = rng.standard_normal((8, 3, 32, 32)), rng.integers(0, 10, 8)
-    whole, loss, _ = training.gradients(config, tensors, pixels, labels, 0.1)
+    targets = np.eye(10)[rng.integers(0, 10, 8)]
+    batch = Batch(rng.standard_normal((8, 3, 32, 32)), targets)
+    recipe = TrainRecipe(images=8, batch=8, shards=4)
+    whole, loss, _ = training.gradients(recipe, config, tensors, batch)
     with ThreadPoolExecutor(4) as pool:
-        recipe = TrainRecipe(images=8, batch=8, shards=4)
-        parts = training.sharded_gradients(recipe, config, tensors, pixels, labels, pool)
+        parts = training.sharded_gradients(recipe, config, tensors, batch, pool)
     assert parts[1] == pytest.approx(loss)
     for name, g in whole.items():
         np.testing.assert_allclose(parts[0][name], g, atol=1e-12)
@@ -95,9 +106,11 @@ def test_a_run_that_diverges_keeps_its_last_good_state(tmp_path, monkeypatch):
 
     monkeypatch.setattr(training, "gradients", diverging)
     with pytest.raises(ValueError, match="the loss is nan after step 2; lower the rate"):
-        train(RECIPE, tmp_path / "state", save_every=0.0)
+        train(RECIPE, tmp_path / "state", Shapes10(), save_every=0.0)
     monkeypatch.setattr(training, "gradients", real)
-    whole, resumed = (dict(train(RECIPE, tmp_path / name).items()) for name in ("new", "state"))
+    whole, resumed = (
+        dict(train(RECIPE, tmp_path / name, Shapes10()).items()) for name in ("new", "state")
+    )
     assert all(np.array_equal(whole[name], resumed[name]) for name in whole)
 
 
@@ -105,21 +118,165 @@ def test_learning_lowers_the_loss():
     config = variant("nano_vit")
     state = fresh(dict(random_params(config, 0).items()))
     images, labels = data.shapes10("train", 16)
-    pixels, losses = Preprocess(config.image).normalise(images), []
+    batch, seen = Batch(Preprocess(config.image).normalise(images), np.eye(10)[labels]), []
     for _ in range(12):
-        grads, loss, _ = training.gradients(config, state.params, pixels, labels, 0.0)
+        grads, loss, _ = training.gradients(RECIPE, config, state.params, batch)
         state = AdamW().update(state, grads, 3e-3)
-        losses.append(loss)
-    assert losses[-1] < 0.7 * losses[0]
+        seen.append(loss)
+    assert seen[-1] < 0.7 * seen[0]
 
 
 def test_a_state_of_another_recipe_is_refused(tmp_path):
-    train(RECIPE, tmp_path / "state")
+    train(RECIPE, tmp_path / "state", Shapes10())
     with pytest.raises(ValueError, match="belongs to another run"):
-        train(TrainRecipe(images=8 * 6, batch=8, warmup=2, seed=1), tmp_path / "state")
+        train(dataclasses.replace(RECIPE, seed=1), tmp_path / "state", Shapes10())
     meta = {"recipe": json.dumps(dataclasses.asdict(RECIPE)), "step": "3"}
     write_tensors(tmp_path / "part", {"param/head.bias": np.zeros(10)}, meta)
     with pytest.raises(ValueError, match="not a whole training state"):
-        train(RECIPE, tmp_path / "part")
+        train(RECIPE, tmp_path / "part", Shapes10())
     with pytest.raises(ValueError, match="at least one batch"):
         TrainRecipe(images=1)
+
+
+DISTILLED = dataclasses.replace(RECIPE, model="nano_deit", teacher="nano_vit", alpha=0.3)
+
+
+def heads(rng, classes=10):
+    return {name: rng.standard_normal((4, classes)) for name in ("head", "head_dist")}
+
+
+@pytest.mark.parametrize("distill", ["hard", "soft"])
+def test_the_first_head_learns_from_labels_and_the_second_from_the_teacher(distill):
+    rng = np.random.default_rng(0)
+    recipe = dataclasses.replace(DISTILLED, distill=distill, smoothing=0.0)
+    student, taught = heads(rng), rng.standard_normal((4, 10))
+    batch = Batch(np.zeros((4, 1)), np.eye(10)[[0, 1, 2, 3]], taught)
+    leaves = {name: Var(value) for name, value in student.items()}
+    backward(training.student_loss(recipe, leaves, batch))
+    chance = {name: softmax(value) for name, value in student.items()}
+    own = 0.7 * (chance["head"] - batch.targets) / 4
+    assert np.allclose(leaves["head"].grad, own)
+    if distill == "hard":
+        wanted = 0.3 * (chance["head_dist"] - np.eye(10)[taught.argmax(1)]) / 4
+    else:
+        tau = recipe.temperature
+        wanted = 0.3 * tau * (softmax(student["head_dist"] / tau) - softmax(taught / tau)) / 4
+    assert np.allclose(leaves["head_dist"].grad, wanted)
+
+
+def test_soft_distillation_of_a_copy_is_nothing_and_hard_is_its_own_confidence():
+    logits = np.random.default_rng(1).standard_normal((5, 10))
+    assert losses.soft_distillation(logits, logits, 2.0) == pytest.approx(0, abs=1e-12)
+    hard = losses.hard_distillation(logits, logits)
+    assert hard == pytest.approx(-np.log(softmax(logits).max(1)).mean())
+
+
+def test_without_a_teacher_both_heads_learn_from_the_labels():
+    rng = np.random.default_rng(0)
+    recipe, student = dataclasses.replace(DISTILLED, teacher=""), heads(rng)
+    batch = Batch(np.zeros((4, 1)), np.eye(10)[[0, 1, 2, 3]])
+    each = [losses.cross_entropy(v, batch.targets, recipe.smoothing) for v in student.values()]
+    assert training.student_loss(recipe, student, batch) == pytest.approx(np.mean(each))
+
+
+def test_a_distilled_run_resumes_too(tmp_path):
+    teacher = refvit.load("nano_vit")
+
+    def teach(images):
+        return teacher(teacher.preprocess.normalise(images))
+
+    whole = dict(train(DISTILLED, tmp_path / "whole", Shapes10(), teach).items())
+    calls = []
+
+    def stopping(images):
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return teach(images)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(DISTILLED, tmp_path / "part", Shapes10(), stopping, save_every=0.0)
+    resumed = dict(train(DISTILLED, tmp_path / "part", Shapes10(), teach).items())
+    assert all(np.array_equal(whole[name], resumed[name]) for name in whole)
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from refvit.sources import Shapes10
+from refvit.train import train
+from refvit.train_recipe import TrainRecipe
+recipe = TrainRecipe(images=8 * 60, batch=8, warmup=2)
+train(recipe, Path(sys.argv[1]), Shapes10(), save_every=0.0)
+"""
+
+
+def test_a_run_that_is_killed_leaves_a_whole_state_and_ends_alike(tmp_path):
+    """SIGKILL, at a moment nobody chose, twice."""
+    root = Path(refvit.__file__).parents[1]
+    state = tmp_path / "state"
+    for _ in range(2):
+        job = subprocess.Popen([sys.executable, "-c", KILLED, str(state)], cwd=root)
+        before = state.stat().st_mtime_ns if state.exists() else 0
+        while job.poll() is None and not (state.exists() and state.stat().st_mtime_ns > before):
+            time.sleep(0.01)
+        time.sleep(0.05)
+        job.kill()
+        job.wait()
+        tensors, meta = read_tensors(state)
+        assert int(meta["step"]) >= 1
+        assert all(np.isfinite(t).all() for t in tensors.values())
+    recipe = TrainRecipe(images=8 * 60, batch=8, warmup=2)
+    resumed = dict(train(recipe, state, Shapes10()).items())
+    whole = dict(train(recipe, tmp_path / "whole", Shapes10()).items())
+    assert all(np.array_equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_the_average_of_weights_trails_them():
+    optimiser, state = AdamW(ema=0.9), fresh({"w": np.zeros(1)}, averaged=True)
+    values = [0.0]
+    for step in range(1, 30):
+        state = optimiser.update(state, {"w": np.array([1.0])}, 0.1)
+        keep = min(0.9, step / (step + 10))
+        values.append(values[-1] * keep + float(state.params["w"][0]) * (1 - keep))
+    assert state.average["w"][0] == pytest.approx(values[-1])
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_that_travels_is_one(name):
+    recipe = TrainRecipe(**read_recipe(name))
+    assert recipe.model == name
+    assert recipe.config.classes == len(recipe.class_names)
+    assert sum(math.prod(s) for s in parameter_shapes(recipe.config).values()) < 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("rates = 0.1", "a recipe has no 'rates', perhaps rate"),
+        ('rate = "fast"', "rate is a float, got 'fast'"),
+        ("images = 1.5", "images is a int, got 1.5"),
+        ("model = ", "is not TOML"),
+    ],
+)
+def test_a_recipe_that_is_none_says_why(tmp_path, text, message):
+    (tmp_path / "r.toml").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_recipe(str(tmp_path / "r.toml"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"augment": "spin"}, "no augmentation 'spin'; there are flip"),
+        ({"augment": "shift=far"}, "wants a number"),
+        ({"distill": "firm"}, "distill one of hard, soft"),
+        ({"model": "fashion_vit"}, "reads other"),
+        ({"temperature": 0.0}, "temperature is above 0"),
+    ],
+)
+def test_impossible_recipes_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(RECIPE, **change)
+    with pytest.raises(FileNotFoundError, match=r"no recipe 'nano': .* by name: .*nano_vit"):
+        read_recipe("nano")

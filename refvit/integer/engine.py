@@ -119,6 +119,8 @@ def compile(quantized: QuantizedModel, kernels: str = "refvit") -> IntegerModel:
     `kernels` names the profile of softmax, GELU and LayerNorm. Raises OverflowError naming the
     site, the range and the recipe change that would mend it; ValueError for an unknown profile.
     """
+    if not isinstance(quantized, QuantizedModel):
+        raise TypeError(f"compile takes what refvit.quantize gives; got {quantized!r:.60}")
     if kernels not in KERNELS:
         raise ValueError(f"no kernel profile {kernels!r}; there is {', '.join(KERNELS)}")
     ops, model = CompileOps(quantized.qparams), quantized.model

@@ -29,6 +29,7 @@ __all__ = [
     "parameter_shapes",
     "random_params",
     "swin",
+    "tuples",
     "variant",
     "vit",
     "workload_records",
@@ -90,13 +91,13 @@ def config_of(described: Mapping[str, Any]) -> Config:
     name = about.pop("family", "vit")
     if name not in FAMILIES:
         raise ValueError(f"no family of models {name!r}; there are {', '.join(FAMILIES)}")
-    config: Config = FAMILIES[name][0](**{key: _tuples(value) for key, value in about.items()})
+    config: Config = FAMILIES[name][0](**{key: tuples(value) for key, value in about.items()})
     return config
 
 
-def _tuples(value: Any) -> Any:
+def tuples(value: Any) -> Any:
     """JSON has lists where the configurations have tuples."""
-    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
+    return tuple(tuples(v) for v in value) if isinstance(value, list) else value
 
 
 def random_params(cfg: Config, seed: int) -> Params:

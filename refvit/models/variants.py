@@ -22,6 +22,8 @@ def swin(
     return SwinConfig(width, depths, heads, hidden, ((window, window),) * len(depths))
 
 
+NANO = ViTConfig(48, 4, 4, 192, image=(32, 32), patch=(4, 4), classes=10)
+FASHION = ViTConfig(96, 6, 6, 192, image=(28, 28), patch=(4, 4), channels=1, classes=10)
 VARIANTS: Mapping[str, ViTConfig | SwinConfig] = {
     #                       width depth heads hidden   parameters   source
     "vit_tiny": ViTConfig(192, 12, 3, 768),  #    5,717,416  Touvron et al. 2021, Table 1 (Ti)
@@ -42,7 +44,15 @@ VARIANTS: Mapping[str, ViTConfig | SwinConfig] = {
     "swin_base": swin(128, (2, 2, 18, 2), (4, 8, 16, 32)),  #   87,768,224
     "swin_large": swin(192, (2, 2, 18, 2), (6, 12, 24, 48)),  #  196,532,476
     # refvit's own, trained on shapes10: 119,194 parameters
-    "nano_vit": ViTConfig(48, 4, 4, 192, image=(32, 32), patch=(4, 4), classes=10),
+    "nano_vit": NANO,
+    "nano_deit": distilled(NANO),  # 121,388
+    "nano_swin": replace(swin(24, (2, 4), (2, 4), 4), image=(32, 32), patch=(2, 2), classes=10),
+    # and on images like those of Fashion-MNIST, 28x28 and grey
+    "fashion_vit": FASHION,
+    "fashion_deit": distilled(FASHION),
+    "fashion_swin": replace(
+        swin(32, (2, 4), (2, 4), 7), image=(28, 28), patch=(2, 2), channels=1, classes=10
+    ),
 }
 
 

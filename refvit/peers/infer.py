@@ -14,27 +14,29 @@ from typing import Any
 from refvit.peers.names import Named
 
 Fields = dict[str, Any]
+Habits = dict[str, str]
 # The widths of published ViTs, and their heads: 64 channels each but for ViT-H's 80.
 PUBLISHED_HEADS = {192: 3, 384: 6, 512: 8, 768: 12, 1024: 16, 1280: 16}
 EPS = {"hf": 1e-12, "timm": 1e-6, "official": 1e-6}
 
 
-def infer(found: Named, where: str) -> tuple[str, Fields, list[str]]:
-    """Return the family, the fields of its configuration, and notes of what was taken from habit.
+def infer(found: Named, where: str) -> tuple[str, Fields, Habits]:
+    """Return the family, the fields of its configuration, and notes, by field, of what was taken
+    from habit.
 
     A field that cannot be told is absent. Raises ValueError if there is no model in these shapes.
     """
     swin = any(name.startswith("stages.") for name in found.tensors)
     try:
-        fields, notes = (_swin if swin else _vit)(found)
-    except (KeyError, ValueError, IndexError) as error:
+        fields, habits = (_swin if swin else _vit)(found)
+    except (ValueError, IndexError) as error:
         raise ValueError(f"{where}: its sizes cannot be read off its tensors: {error}") from None
-    return ("swin" if swin else "vit"), fields, notes
+    return ("swin" if swin else "vit"), fields, habits
 
 
 def _shape(found: Named, name: str, ndim: int) -> tuple[int, ...]:
     if name not in found.tensors:
-        raise KeyError(f"there is no {name}")
+        raise ValueError(f"there is no {name}")
     shape = found.tensors[name].shape
     if len(shape) != ndim or 0 in shape:
         raise ValueError(f"{found.origin[name]} has shape {list(shape)}, wanted {ndim} axes")
@@ -60,7 +62,7 @@ def _stem(found: Named) -> Fields:
     }
 
 
-def _vit(found: Named) -> tuple[Fields, list[str]]:
+def _vit(found: Named) -> tuple[Fields, Habits]:
     there: Callable[[str], bool] = found.tensors.__contains__
     fields = _stem(found) | {
         "depth": _count(found, r"blocks\.(\d+)\."),
@@ -78,26 +80,25 @@ def _vit(found: Named) -> tuple[Fields, list[str]]:
     bare = "heads" if found.naming == "timm" else "token"  # of a model without a head
     dist = "heads" if there("head_dist.weight") else "token" if fields["classes"] else bare
     fields["distillation"] = dist if there("dist_token") else "none"
-    notes = [f"eps {fields['eps']:g}, as {found.naming} has it by default"]
-    notes += _heads(found, fields) + _image(found, fields)
-    return fields, notes
+    habits = {"eps": f"eps {fields['eps']:g}, as {found.naming} has it by default"}
+    return fields, habits | _heads(found, fields) | _image(found, fields)
 
 
-def _heads(found: Named, fields: Fields) -> list[str]:
+def _heads(found: Named, fields: Fields) -> Habits:
     """q/k norms are as wide as a head; without them published widths tell."""
     inner = _shape(found, "blocks.0.attn.q.weight", 2)[0]
     if fields["qk_norm"]:
         head = _shape(found, "blocks.0.attn.q_norm.weight", 1)[0]
         fields["heads"] = inner // head
         fields["head"] = None if head * fields["heads"] == fields["width"] else head
-        return []
+        return {}
     if fields["width"] not in PUBLISHED_HEADS or inner != fields["width"]:
-        return []
-    fields["heads"] = PUBLISHED_HEADS[fields["width"]]
-    return [f"{fields['heads']} heads, as every published ViT of width {fields['width']} has"]
+        return {}
+    heads = fields["heads"] = PUBLISHED_HEADS[fields["width"]]
+    return {"heads": f"{heads} heads, as every published ViT of width {fields['width']} has"}
 
 
-def _image(found: Named, fields: Fields) -> list[str]:
+def _image(found: Named, fields: Fields) -> Habits:
     """Positions cover a square of patches, and the tokens before them or not."""
     covered = fields["covered"] = _shape(found, "pos_embed", 3)[1]
     prefix = fields["class_token"] + (fields["distillation"] != "none") + fields["registers"]
@@ -106,11 +107,11 @@ def _image(found: Named, fields: Fields) -> list[str]:
         if side > 0 and side * side == count:
             fields["image"] = (side * fields["patch"][0], side * fields["patch"][1])
             fields["embed_prefix"] = embed
-            return [f"image {fields['image']}, its {count} patches a square"]
-    return []
+            return {"image": f"image {fields['image']}, its {count} patches a square"}
+    return {}
 
 
-def _swin(found: Named) -> tuple[Fields, list[str]]:
+def _swin(found: Named) -> tuple[Fields, Habits]:
     fields = _stem(found)
     count = _count(found, r"stages\.(\d+)\.blocks\.")
     depths = tuple(_count(found, rf"stages\.{i}\.blocks\.(\d+)\.") for i in range(count))
@@ -125,11 +126,11 @@ def _swin(found: Named) -> tuple[Fields, list[str]]:
     }
     sides = [(math.isqrt(rows) + 1) // 2 for rows, _ in tables]
     if any((2 * side - 1) ** 2 != rows for side, (rows, _) in zip(sides, tables, strict=True)):
-        return fields, []  # a window that is not square: the settings must say
+        return fields, {}  # a window that is not square: the settings must say
     fields["windows"] = tuple((side, side) for side in sides)
     side, reason = _swin_side(found, sides)
     fields["image"] = (side * fields["patch"][0], side * fields["patch"][1])
-    return fields, [f"image {fields['image']}, {reason}"]
+    return fields, {"image": f"image {fields['image']}, {reason}"}
 
 
 def _swin_side(found: Named, sides: list[int]) -> tuple[int, str]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Mapping
+from dataclasses import fields as fields_of
 from pathlib import Path
 from typing import Any
 
-from refvit.files import Arrays, read_json, read_sharded, read_tensors
+from refvit.files import PICKLES, Arrays, read_json, read_sharded, read_tensors
 from refvit.matching import matched
 from refvit.model import Model
 from refvit.models import FAMILIES, Config
@@ -15,14 +18,20 @@ from refvit.peers.infer import Fields, infer
 from refvit.peers.names import Named, named
 
 WEIGHTS = "model.safetensors"
+PAIRS = ("image", "patch")  # a number means both
+KINDS = re.compile("vit|deit|swin")
+ARCHITECTURES = re.compile(r"(?:flexi)?(?:vit|deit3?|swin)(?:_(?!.*(?:rope|relpos)).*)?")
 
 
 def load_directory(path: Path, known: Mapping[str, Any]) -> Model:
-    """Return the model of a directory with config.json and model.safetensors, or shards of it.
+    """Return the model of a directory with model.safetensors, or shards of it, and config.json;
+    without that, what `load_lone` makes of the weights.
 
     `known` are fields of the configuration that override what is found. Raises FileNotFoundError,
     or ValueError for an architecture or a file that is not understood.
     """
+    if not (path / "config.json").is_file():
+        return load_lone(path, _tensors(path), known)
     about = read_json(path / "config.json")
     if "model_type" not in about and "architecture" not in about:
         raise ValueError(
@@ -30,19 +39,32 @@ def load_directory(path: Path, known: Mapping[str, Any]) -> Model:
             "architecture (timm)"
         )
     kind = str(about.get("model_type", about.get("architecture")))
-    if not any(name in kind for name in hugging_face.MODEL_TYPES):
+    pattern = KINDS if "model_type" in about else ARCHITECTURES
+    if not pattern.fullmatch(kind):
         raise ValueError(f"{path}: model_type or architecture {kind!r} is not supported; "
                          f"{', '.join(hugging_face.MODEL_TYPES)} are")  # fmt: skip
     found = named(_tensors(path), str(path))
-    if "model_type" in about:
-        return _from_hugging_face(path, about, found, known)
-    family, inferred, _ = infer(found, str(path))
+    try:
+        make = _from_hugging_face if "model_type" in about else _from_timm
+        return make(path, about, found, known)
+    except (TypeError, AttributeError) as error:  # a list where a number belongs, and the like
+        raise ValueError(
+            f"{str(path / 'config.json')!r}: a field has another type than it should: {error}"
+        ) from None
+
+
+def _from_timm(path: Path, about: dict[str, Any], found: Named, known: Mapping[str, Any]) -> Model:
+    family, inferred, habits = infer(found, str(path))
     fields = timm.read_config(about, family, inferred, str(path))
     config = configuration(family, fields | dict(known), str(path))
     ready = preprocess.timm(about, found.naming, family, config.image, config.channels)
     names = about.get("label_names") or about.get("pretrained_cfg", {}).get("label_names") or {}
     labels = dict(enumerate(names)) if isinstance(names, list) else {}
-    return make_model(config, found, ready, labels, str(path), ())
+    said = timm.sayings(about) | set(known)
+    notes = [habit for field, habit in habits.items() if field not in said]
+    if "pretrained_cfg" not in about:
+        notes.append(f"no pretrained_cfg: images as timm makes them by default, {ready}")
+    return make_model(config, found, ready, labels, str(path), tuple(notes))
 
 
 def load_lone(path: Path, tensors: Arrays, known: Mapping[str, Any]) -> Model:
@@ -57,7 +79,7 @@ def load_lone(path: Path, tensors: Arrays, known: Mapping[str, Any]) -> Model:
     if family == "vit" and "heads" not in fields:
         raise ValueError(
             f"{str(path)!r}: the number of heads is not in the shapes of a ViT of width "
-            f"{fields['width']}; give it: refvit.load(path, heads=...)"
+            f"{fields['width']}; give it: refvit.load(path, heads=...), or --set heads=..."
         )
     config = configuration(family, fields, str(path))
     if found.naming == "hf":
@@ -66,17 +88,26 @@ def load_lone(path: Path, tensors: Arrays, known: Mapping[str, Any]) -> Model:
     else:
         ready = preprocess.timm({}, found.naming, family, config.image, config.channels)
     said = f"inferred from names ({found.naming}) and shapes: {config}"
-    habits = [habit for habit in habits if habit.split()[0] not in known]
+    notes = [habit for field, habit in habits.items() if field not in known]
     guessed = family == "swin" and not fields["positions"] and "image" not in known
-    return make_model(config, found, ready, {}, str(path), (said, *habits), guessed)
+    return make_model(
+        config, found, ready, {}, str(path), (said, *notes, f"images {ready}"), guessed
+    )
 
 
 def _tensors(path: Path) -> Arrays:
     """Read the weights of a directory: one file, or the shards of an index."""
     index = path / f"{WEIGHTS}.index.json"
-    if (path / WEIGHTS).is_file() or not index.is_file():
+    if (path / WEIGHTS).is_file():
         return read_tensors(path / WEIGHTS)[0]
-    return read_sharded(index)
+    if index.is_file():
+        return read_sharded(index)
+    others = sorted(p.name for p in path.iterdir() if p.suffix in (".safetensors", *PICKLES))
+    there = f"; there is {', '.join(others[:3])}" if others else ""
+    mend = "; name the file itself" if others and others[0].endswith(".safetensors") else ""
+    if others and not mend:
+        mend = ", which refvit does not read; save it again as safetensors"
+    raise FileNotFoundError(f"no {WEIGHTS} and no {index.name} in {str(path)!r}{there}{mend}")
 
 
 def _from_hugging_face(
@@ -88,13 +119,25 @@ def _from_hugging_face(
     # Hugging Face's Swin looks at the size only where it has absolute positions.
     free = family == "swin" and not fields["positions"]
     any_size = free or bool(about.get("interpolate_pos_encoding", False))
-    return make_model(config, found, ready, labels, str(path), (), any_size)
+    notes = () if (path / preprocess.FILE).is_file() else (f"no {preprocess.FILE}: images {ready}",)
+    return make_model(config, found, ready, labels, str(path), notes, any_size)
 
 
 def configuration(family: str, fields: Fields, where: str) -> Config:
-    """Return the configuration of these fields; ValueError that names the checkpoint."""
+    """Return the configuration of these fields; ValueError that names the checkpoint, and for a
+    field that such models do not have the nearest that they have."""
+    kind = FAMILIES[family][0]
+    names = [field.name for field in fields_of(kind)]
+    for name in fields:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            hint = f", perhaps {near[0]}" if near else ""
+            raise ValueError(
+                f"{where}: a {family} has no {name!r}{hint}; it has {', '.join(names)}"
+            )
+    pairs = {key: (n, n) for key, n in fields.items() if key in PAIRS and isinstance(n, int)}
     try:
-        config: Config = FAMILIES[family][0](**fields)
+        config: Config = kind(**(fields | pairs))
     except (TypeError, ValueError) as error:
         raise ValueError(f"{where}: {error}") from None
     return config

@@ -10,7 +10,7 @@ from refvit.files import read_json
 from refvit.images import FILTERS, Preprocess
 from refvit.peers.hugging_face import pair
 
-HALF = (0.5, 0.5, 0.5)
+FILE = "preprocessor_config.json"
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 OFFICIAL_CROP = 224 / 256  # of the release of Swin: the short side to 256, then the middle 224
 Size = tuple[int, int]
@@ -22,7 +22,7 @@ def hugging_face(path: Path, kind: str, image: Size, channels: int) -> Preproces
 
     Raises ValueError for sizes, filters or statistics that do not go with the model.
     """
-    file = path / "preprocessor_config.json"
+    file = path / FILE
     about = defaults(kind, image, channels)
     if file.is_file():
         given = read_json(file)
@@ -30,14 +30,21 @@ def hugging_face(path: Path, kind: str, image: Size, channels: int) -> Preproces
         about = defaults("deit" if named.startswith("DeiT") else kind, image, channels) | {
             key: value for key, value in given.items() if value is not None
         }
-    mean, std = _statistics(about, channels, file)
+    try:
+        return _from_settings(about, image, channels, file)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{str(file)!r}: {error}") from None
+
+
+def _from_settings(about: dict[str, Any], image: Size, channels: int, file: Path) -> Preprocess:
+    mean, std = _statistics(about, channels)
     resize = _size(about["size"]) if about.get("do_resize", True) else image
     crop = _size(about.get("crop_size", list(image))) if about.get("do_center_crop") else resize
     if not isinstance(crop, tuple) or crop != image:
-        raise ValueError(f"{str(file)!r} makes images of {crop}, the model reads {image}")
+        raise ValueError(f"it makes images of {crop}, the model reads {image}")
     resample = int(about["resample"])
     if not 0 <= resample < len(FILTERS):
-        raise ValueError(f"{str(file)!r}: no Pillow filter has the code {resample}")
+        raise ValueError(f"no Pillow filter has the code {resample}")
     return Preprocess(image, mean, std, FILTERS[resample], resize)
 
 
@@ -63,7 +70,7 @@ def statistics(imagenet: bool, channels: int) -> tuple[tuple[float, ...], tuple[
 
 
 def _statistics(
-    about: dict[str, Any], channels: int, file: Path
+    about: dict[str, Any], channels: int
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and deviation of values / 255; another rescaling is folded into them."""
     unit = 255.0
@@ -73,9 +80,7 @@ def _statistics(
     if not about.get("do_normalize", True):
         mean, std = [0.0] * channels, [1.0] * channels
     if len(mean) != channels or len(std) != channels:
-        raise ValueError(
-            f"{str(file)!r}: mean and std are for {len(mean)} channels, not {channels}"
-        )
+        raise ValueError(f"mean and std are for {len(mean)} channels, not {channels}")
     return tuple(float(m) / unit for m in mean), tuple(float(s) / unit for s in std)
 
 

@@ -55,6 +55,18 @@ def read_config(about: dict[str, Any], family: str, inferred: Fields, where: str
     return fields | (_swin(args, fields, where) if family == "swin" else _vit(args, fields, where))
 
 
+def sayings(about: dict[str, Any]) -> set[str]:
+    """Return the fields a config.json settles, of those otherwise taken from habit."""
+    args = about | about.get("model_args", {})
+    size = about.get("pretrained_cfg", {}).get("input_size")
+    settled = {
+        "eps": True,
+        "heads": "num_heads" in args or "embed_dim" in args,
+        "image": "img_size" in args or size is not None,
+    }
+    return {field for field, yes in settled.items() if yes}
+
+
 def _vit(args: dict[str, Any], inferred: Fields, where: str) -> Fields:
     covered = inferred.pop("covered", None)
     pool = args.get("global_pool", "token")

@@ -75,6 +75,8 @@ def quantize(
     `recipe` is a preset's name or a `Recipe`. Raises ValueError for an unknown recipe, for no
     calibration images, or for pixels that are not finite.
     """
+    if not isinstance(model, Model):
+        raise TypeError(f"quantize takes a float model, as refvit.load gives; got {model!r:.60}")
     chosen = find_recipe(recipe)
     pixels = model.checked(calibration)
     seen = MinMax()
