@@ -14,6 +14,7 @@ from typing import Any
 from refvit import accel, data
 from refvit.accel import Report, roofline, simulate
 from refvit.checkpoints import file_format, find_model, load_model, save_model, shipped
+from refvit.evaluate import Evaluation, evaluate
 from refvit.integer import IntegerModel, compile, load_engine
 from refvit.integer.artefact import FORMAT as _INTEGER
 from refvit.lockstep import lockstep
@@ -23,6 +24,7 @@ from refvit.quant import quantize_model as quantize
 
 __version__ = "0.1.0"
 __all__ = [
+    "Evaluation",
     "IntegerModel",
     "Model",
     "QuantizedModel",
@@ -30,6 +32,7 @@ __all__ = [
     "accel",
     "compile",
     "data",
+    "evaluate",
     "load",
     "lockstep",
     "quantize",

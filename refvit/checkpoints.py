@@ -13,7 +13,7 @@ from refvit.files import Arrays, read_tensors, write_tensors
 from refvit.images import Preprocess
 from refvit.matching import matched
 from refvit.model import Model
-from refvit.models import Config, config_of, describe_config
+from refvit.models import VARIANTS, Config, config_of, describe_config
 from refvit.peers import load_directory, load_lone
 
 FORMAT = "refvit-float"
@@ -37,10 +37,23 @@ def find_model(where: str | Path) -> Path:
         return hub.cached(str(where))
     if str(where) in shipped():
         return weights_folder() / f"{where}.safetensors"
-    if not Path(where).exists():
+    if str(where) in VARIANTS and not Path(where).exists():
+        raise FileNotFoundError(
+            f"{str(where)!r} names a variant, which has no weights; refvit.random makes some"
+        )
+    if str(where) == "" or not _exists(Path(where)):
         names = ", ".join(shipped()) or "none"
-        raise FileNotFoundError(f"no model {str(where)!r}: not a path; shipped models are {names}")
+        asked = f"{str(where)!r:.200}"
+        raise FileNotFoundError(f"no model {asked}: not a path; shipped models are {names}")
     return Path(where)
+
+
+def _exists(path: Path) -> bool:
+    """Say whether there is such a path; a name that no file system holds is none."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def file_format(path: Path) -> str:

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import refvit
 from refvit import demo, inspect_model
 from refvit.accel import MACHINES
+from refvit.evaluate_command import add_evaluate, run_evaluate
 from refvit.files import writable, write_text
 from refvit.hub import add_pull, run_pull
 from refvit.models import tuples
@@ -38,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _complain(error: Exception) -> int:
     """Say what is wrong in one line."""
-    sys.stderr.write(f"refvit: error: {' '.join(str(error).split())}\n")
+    said = " ".join(str(error).split())
+    sys.stderr.write(f"refvit: error: {said if len(said) < 900 else said[:900] + ' ...'}\n")
     return 2
 
 
@@ -81,6 +83,7 @@ def build_parser() -> argparse.ArgumentParser:
         _simulate_options,
     )
     _add(commands, "info", _info, "layers, shapes, parameters and MACs of a model", _info_options)
+    _add(commands, "evaluate", run_evaluate, "accuracy on labelled images", _evaluate_options)
     _add(commands, "pull", run_pull, "download a model of the Hugging Face Hub", add_pull)
     _add(commands, "train", run_train, "train a model on shapes10, resumable", add_train)
     return parser
@@ -178,6 +181,11 @@ def _field(text: str) -> tuple[str, Any]:
     except json.JSONDecodeError:
         parsed = value
     return name, tuples(parsed)
+
+
+def _evaluate_options(parser: argparse.ArgumentParser) -> None:
+    _model_option(parser)
+    add_evaluate(parser)
 
 
 def _at_least(least: int) -> Callable[[str], int]:

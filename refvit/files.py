@@ -77,7 +77,11 @@ def read_sharded(index: Path) -> Arrays:
         if absent:
             raise ValueError(f"{str(index.parent / shard)!r} lacks {absent[0]}, which {index.name}"
                              " says it holds")  # fmt: skip
-        tensors |= {name: held[name] for name in held if where.get(name) == shard}
+        strange = [name for name in held if where.get(name) != shard]
+        if strange:
+            raise ValueError(f"{str(index.parent / shard)!r} holds {strange[0]}, which {index.name}"
+                             " does not look for there")  # fmt: skip
+        tensors |= held
     return tensors
 
 
@@ -87,7 +91,7 @@ def read_json(path: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"no file {str(path)!r}")
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{str(path)!r} is not JSON: {error}") from None
     if not isinstance(about, dict):
         raise ValueError(f"{str(path)!r} holds a {type(about).__name__}, wanted an object")

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 Pixels = NDArray[np.float32]
+CENTRES = ("floor", "round", "exact")
+FITS = ("squash", "cover")
 FILTERS = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # by Pillow's codes
 
 
@@ -19,10 +21,12 @@ class Preprocess:
     """How a model wants its images.
 
     `size` is (height, width) of the result. An image is first resized: to `resize` if that is
-    (height, width), so that its short side is `resize` if that is one number, or to `size` if it is
-    None. Then its middle of `size` is cut out, from an offset that is floored (as Hugging Face
-    does) or, with `centre="round"`, rounded half to even (as torchvision and timm do). Pixels are
-    `(value / 255 - mean) / std` by channel. Raises ValueError for an unknown filter.
+    (height, width), squashed or, with `fit="cover"`, with its shape kept so that it covers both
+    sides; so that its short side is `resize` if that is one number; not at all if that is 0; or to
+    `size` if it is None. Then its middle of `size` is cut out, from an offset that is floored (as
+    Hugging Face does), rounded half to even (`centre="round"`, as torchvision and timm do), or not
+    at all (`centre="exact"`: it has to have that size). Pixels are `(value / 255 - mean) / std` by
+    channel. Raises ValueError for an unknown filter, centre or fit.
     """
 
     size: tuple[int, int]
@@ -31,12 +35,14 @@ class Preprocess:
     resample: str = "bilinear"
     resize: tuple[int, int] | int | None = None
     centre: str = "floor"
+    fit: str = "squash"
 
     def __post_init__(self) -> None:
-        if self.resample not in FILTERS or self.centre not in ("floor", "round"):
+        if self.resample not in FILTERS or self.centre not in CENTRES or self.fit not in FITS:
             raise ValueError(
-                f"resample is one of {', '.join(FILTERS)} and centre floor or round; "
-                f"got {self.resample!r} and {self.centre!r}"
+                f"resample is one of {', '.join(FILTERS)}, centre one of {', '.join(CENTRES)} and "
+                f"fit one of {', '.join(FITS)}; got {self.resample!r}, {self.centre!r} and "
+                f"{self.fit!r}"
             )
         if len(self.mean) != len(self.std) or not all(s > 0 for s in self.std):
             raise ValueError(f"mean and std go by channel, std > 0; got {self.mean}, {self.std}")
@@ -93,11 +99,21 @@ class Preprocess:
 
     def _resize(self, image: Image.Image) -> Image.Image:
         code = Image.Resampling(FILTERS.index(self.resample))
-        image = image.resize(self._resized(*image.size), code)
+        if self.resize != 0:
+            image = image.resize(self._resized(*image.size), code)
         height, width = self.size
         spare = image.width - width, image.height - height
-        half = [round(s / 2) if self.centre == "round" else s // 2 for s in spare]
+        if self.centre == "exact" and spare != (0, 0):
+            found = f"this one has {image.height} x {image.width}"
+            raise ValueError(f"an image of {height} x {width} is wanted, not resized; {found}")
+        half = [self._offset(s) for s in spare]
         return image.crop((half[0], half[1], half[0] + width, half[1] + height))
+
+    def _offset(self, spare: int) -> int:
+        """Where the middle starts; where an image is too small, how far before it."""
+        if self.centre == "round":
+            return round(spare / 2) if spare > 0 else -(-spare // 2)
+        return spare // 2
 
     def _resized(self, width: int, height: int) -> tuple[int, int]:
         """Return the (width, height) to which an image of that size is resized."""
@@ -105,6 +121,9 @@ class Preprocess:
             short = min(width, height)
             return int(self.resize * width / short), int(self.resize * height / short)
         down, across = self.resize or self.size
+        if self.fit == "cover":
+            ratio = min(height / down, width / across)
+            return round(width / ratio), round(height / ratio)
         return across, down
 
 

@@ -128,5 +128,6 @@ def _check(tensor: NDArray[Any], shape: tuple[int, ...], what: str, cause: str) 
         )
     if tensor.dtype not in (np.float32, np.float64, np.float16):
         raise ValueError(f"{what} has dtype {tensor.dtype}, wanted floats")
-    if not np.isfinite(tensor).all():
-        raise ValueError(f"{what} is not finite: it holds NaN or infinity")
+    with np.errstate(over="ignore", under="ignore"):
+        if not np.isfinite(tensor.astype(np.float32, copy=False)).all():
+            raise ValueError(f"{what} is not finite in float32: it holds NaN, infinity or more")

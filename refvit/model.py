@@ -85,8 +85,11 @@ class Model:
         return check_pixels(pixels, self.config)
 
 
-def check_pixels(pixels: NDArray[Any], config: Config) -> NDArray[Any]:
-    """Return `pixels` as an array if they are finite floats [B, C, H, W] of the model's size."""
+def check_pixels(
+    pixels: NDArray[Any], config: Config, mend: str = "for that size take model.at({}, {})"
+) -> NDArray[Any]:
+    """Return `pixels` as an array if they are finite floats [B, C, H, W] of the model's size;
+    `mend` says what to do about another height and width."""
     x = np.asarray(pixels)
     wanted = (config.channels, *config.image)
     if x.dtype not in (np.float32, np.float64):
@@ -95,11 +98,10 @@ def check_pixels(pixels: NDArray[Any], config: Config) -> NDArray[Any]:
             "make them with model.preprocess(image)"
         )
     if x.ndim != 4 or x.shape[1:] != wanted:
-        mend = ""
-        if x.ndim == 4 and x.shape[1] == config.channels:
-            mend = f"; for that size take model.at({x.shape[2]}, {x.shape[3]})"
+        sized = x.ndim == 4 and x.shape[1] == config.channels
+        hint = f"; {mend.format(*x.shape[2:])}" if sized else ""
         raise ValueError(
-            f"pixels have shape [B, {', '.join(map(str, wanted))}], got {list(x.shape)}{mend}"
+            f"pixels have shape [B, {', '.join(map(str, wanted))}], got {list(x.shape)}{hint}"
         )
     if len(x) == 0:
         raise ValueError("there are no pixels: B is 0, and at least one image is needed")

@@ -29,6 +29,10 @@ class Params:
         self._branches = _branches(tensors) if branches is None else branches
         self.path = path
 
+    def __reduce__(self) -> Any:
+        """Another process is sent what is under this path, by its full names."""
+        return Params, (dict(self.items()), self.path)
+
     def at(self, name: str) -> str:
         """Return the full name of `name` under this path."""
         return f"{self.path}.{name}" if self.path else name

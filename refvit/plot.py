@@ -85,3 +85,26 @@ def layers(rows: Sequence[Row], what: str = "us", ax: Any = None) -> Any:
     handles = [ax.barh(-9, 0, color=colour, label=kind) for kind, colour in BOUND_COLOURS.items()]
     ax.legend(handles=handles, title="bound by", frameon=False, loc="upper right")
     return ax
+
+
+def confusion(
+    counts: NDArray[np.int64], labels: Sequence[str], title: str = "", ax: Any = None
+) -> Any:
+    """Draw a confusion matrix [K, K], true classes down: shares of each row, with the counts of
+    errors; the diagonal has the share that is right."""
+    ax = axes(ax)
+    size = len(labels)
+    ax.figure.set_size_inches(2.6 + 0.55 * size, 1.6 + 0.5 * size)
+    share = counts / np.maximum(1, counts.sum(1, keepdims=True))
+    shown = ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    ax.set_xticks(range(size), labels, rotation=45, ha="right")
+    ax.set_yticks(range(size), labels)
+    ax.set(xlabel="taken for", ylabel="true class", title=title)
+    for i, j in zip(*np.nonzero(counts), strict=True):
+        said = f"{share[i, j]:.0%}" if i == j else f"{counts[i, j]}"
+        dark = share[i, j] > 0.5
+        ax.text(
+            j, i, said, ha="center", va="center", fontsize=8, color="white" if dark else "black"
+        )
+    ax.figure.colorbar(shown, ax=ax, shrink=0.8, label="share of the true class")
+    return ax

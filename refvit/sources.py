@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refvit import data, idx
+from refvit.images import Preprocess
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
@@ -28,7 +29,7 @@ class Source(Protocol):
     @property
     def labels(self) -> tuple[str, ...]: ...
 
-    def train(self, first: int, count: int, seed: int) -> tuple[Images, Labels]:
+    def train(self, first: int, count: int, seed: int) -> tuple[Any, Labels]:
         """Return images `first` to `first + count` of the endless sequence of `seed`."""
 
     def test(self, first: int, count: int) -> tuple[Any, Labels]:
@@ -83,3 +84,76 @@ class Idx:
     def test(self, first: int, count: int) -> tuple[Images, Labels]:
         images, labels = self._test
         return images[first : first + count], labels[first : first + count]
+
+    def __reduce__(self) -> Any:
+        """Send the folder, not the images, to another process."""
+        return Idx, (self.folder, self.labels)
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder with one folder of image files for each class; the classes are `labels`."""
+
+    folder: Path
+    labels: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return f"folder:{self.folder}"
+
+    @cached_property
+    def _files(self) -> list[tuple[Path, int]]:
+        """Every file and its class, one class after the other in turn, so that a part is fair."""
+        each = [
+            [(path, k) for path in sorted((self.folder / label).iterdir()) if path.is_file()]
+            for k, label in enumerate(self.labels)
+        ]
+        deepest = max(map(len, each), default=0)
+        return [files[i] for i in range(deepest) for files in each if i < len(files)]
+
+    def train(self, first: int, count: int, seed: int) -> tuple[list[Path], Labels]:
+        chosen = [self._files[i % len(self._files)] for i in range(first, first + count)]
+        return [path for path, _ in chosen], np.array([k for _, k in chosen], np.int64)
+
+    def test(self, first: int, count: int) -> tuple[list[Path], Labels]:
+        chosen = self._files[first : first + count]
+        return [path for path, _ in chosen], np.array([k for _, k in chosen], np.int64)
+
+
+def parse_source(text: str, labels: tuple[str, ...]) -> Source:
+    """Return the source that `text` names: shapes10, idx:DIR or folder:DIR, for a model's labels.
+
+    Raises ValueError for another text, FileNotFoundError for a folder that is missing or has not
+    the model's classes as folders.
+    """
+    kind, _, where = text.partition(":")
+    if text == "shapes10":
+        return Shapes10()
+    if kind not in ("idx", "folder") or not where:
+        raise ValueError(f"no data {text!r}; there are shapes10, idx:DIR and folder:DIR")
+    if not Path(where).is_dir():
+        raise FileNotFoundError(f"no directory {where!r}")
+    if kind == "idx":
+        return Idx(Path(where), labels)
+    found = sorted(path.name for path in Path(where).iterdir() if path.is_dir())
+    missing = [label for label in labels if label not in found]
+    if missing:
+        raise FileNotFoundError(
+            f"{where!r} has no folder for class {missing[0]!r} of the model ({len(missing)} are "
+            f"missing); it has {', '.join(found[:5]) or 'no folders'}"
+        )
+    return Folder(Path(where), labels)
+
+
+def calibration_images(source: Source, count: int) -> Any:
+    """Return images to calibrate on: not those that a source is tested on, where it has others."""
+    if isinstance(source, Shapes10):
+        return data.shapes10("calibration", count, difficulty=source.difficulty)[0]
+    return source.train(0, count, 0)[0]
+
+
+def pixels_of(preprocess: Preprocess, images: Any) -> NDArray[np.float32]:
+    """Return the pixels of a source's images: an array of the model's size, or files."""
+    if isinstance(images, np.ndarray):
+        return preprocess.normalise(images)
+    return np.stack([preprocess(path) for path in images])

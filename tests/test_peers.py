@@ -207,7 +207,7 @@ def write_bfloat16(path, tensors):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
-def test_other_widths_of_floats_are_read_as_they_are(copy, dtype):
+def test_other_widths_of_floats_come_to_float32(copy, dtype):
     folder = copy("hf_vit")
     tensors, _ = read_tensors(folder / "model.safetensors")
     if dtype == "bfloat16":
@@ -348,8 +348,8 @@ UNSUPPORTED = [
     ("hf_vit", {"qkv_bias": False}, "likely cause: qkv_bias"),
     ("hf_vit", {"num_hidden_layers": 3}, "likely cause: the number of layers"),
     ("hf_vit", {"num_hidden_layers": 1}, "likely cause: the number of layers"),
-    ("hf_vit", {"hidden_size": "24"}, r"config.json': a field has another type"),
-    ("hf_swin", {"depths": 2}, r"config.json': a field has another type"),
+    ("hf_vit", {"hidden_size": "24"}, r"config.json': hidden_size is a whole number, got '24'"),
+    ("hf_swin", {"depths": 2}, r"config.json': depths is a list of whole numbers, got 2"),
     ("timm_swin", {"architecture": "swinv2_tiny"}, "'swinv2_tiny' is not supported"),
     ("timm_vit", {"architecture": "maxvit_tiny"}, "'maxvit_tiny' is not supported"),
     ("hf_vit", {"num_attention_heads": 5}, r"shape \[24, 24\], wanted \[20, 24\]; .*num_att"),
@@ -394,23 +394,139 @@ def test_without_settings_images_are_made_as_the_class_makes_them(name, wanted):
     assert np.allclose([got.mean, got.std], [wanted.mean, wanted.std])
 
 
-def test_names_of_timms_hub_are_enough():
-    """Its config.json names an architecture and a pretrained_cfg, and no sizes."""
+def hub_config(name, width, depth=2, **more):
+    """What refvit makes of timm's hub settings: an architecture's name, and shapes."""
     from refvit.peers import timm
     from refvit.peers.infer import infer
     from refvit.peers.names import named
 
-    shapes = {"cls_token": (1, 1, 192), "pos_embed": (1, 197, 192), "norm.weight": (192,),
-              "patch_embed.proj.weight": (192, 3, 16, 16), "head.weight": (1000, 192)}  # fmt: skip
-    shapes |= {f"blocks.{i}.attn.qkv.weight": (576, 192) for i in range(12)}
-    shapes |= {f"blocks.{i}.mlp.fc1.weight": (768, 192) for i in range(12)}
+    shapes = {"cls_token": (1, 1, width), "pos_embed": (1, 197, width), "head.weight": (10, width)}
+    shapes |= {"patch_embed.proj.weight": (width, 3, 16, 16), "norm.weight": (width,)}
+    shapes |= {f"blocks.{i}.attn.qkv.weight": (3 * width, width) for i in range(depth)}
+    shapes |= {f"blocks.{i}.mlp.fc1.weight": (4 * width, width) for i in range(depth)}
     found = named({k: np.broadcast_to(np.float32(0), s) for k, s in shapes.items()}, "hub")
     family, inferred, _ = infer(found, "hub")
-    about = {"architecture": "vit_tiny_patch16_224", "num_classes": 1000, "global_pool": "token",
-             "pretrained_cfg": {"input_size": [3, 224, 224], "crop_pct": 0.9}}  # fmt: skip
-    fields = timm.read_config(about, family, inferred, "hub")
-    wanted = {"width": 192, "depth": 12, "heads": 3, "hidden": 768, "image": (224, 224)}
+    return timm.read_config({"architecture": name, **more}, family, inferred, "hub")
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "wanted"),
+    [  # timm 1.0.31
+        ("vit_tiny_patch16_224", 192, {"heads": 3, "gelu": "erf", "eps": 1e-6}),
+        ("vit_base_patch16_clip_224", 768, {"heads": 12, "eps": 1e-5}),
+        ("vit_base_patch16_gap_224", 768, {"heads": 16}),
+        ("vit_so400m_patch16_siglip_gap_256", 1152, {"heads": 16, "gelu": "tanh"}),
+        ("vit_so400m_patch14_siglip_gap_224", 1152, {"heads": 16, "gelu": "erf"}),
+        ("vit_base_patch32_siglip_gap_256", 768, {"heads": 12, "gelu": "tanh"}),
+        ("vit_giantopt_patch16_siglip_gap_256", 1536, {"heads": 16, "gelu": "tanh"}),
+        ("vit_giant_patch14_clip_224", 1408, {"heads": 16, "eps": 1e-5}),
+        ("vit_betwixt_patch16_gap_256", 640, {"heads": 10}),
+        ("vit_little_patch16_reg4_gap_256", 320, {"heads": 5}),
+        ("deit3_medium_patch16_224", 512, {"heads": 8}),
+    ],
+)
+def test_names_of_timms_hub_are_enough(name, width, wanted):
+    """Its config.json names an architecture and a pretrained_cfg, and no sizes."""
+    about = {"global_pool": "token", "pretrained_cfg": {"input_size": [3, 224, 224]}}
+    fields = hub_config(name, width, **about)
     assert {key: fields[key] for key in wanted} == wanted
+    assert (fields["width"], fields["depth"], fields["image"]) == (width, 2, (224, 224))
+
+
+def test_what_a_name_does_not_tell_is_asked_for():
+    with pytest.raises(ValueError, match="the number of heads of 'vit_new_224' is neither in"):
+        hub_config("vit_new_224", 288)
+    assert hub_config("vit_new_224", 288, embed_dim=288)["heads"] == 12, "timm's default"
+    for more in ({"block_fn": "ResPostBlock"}, {"model_args": {"sparkle": 1}}):
+        with pytest.raises(ValueError, match=r"is not supported|does not know"):
+            hub_config("vit_tiny_patch16_224", 192, **more)
+    with pytest.raises(ValueError, match="activation 'quick_gelu' is not supported"):
+        hub_config("vit_base_patch16_clip_quickgelu_224", 768)
+
+
+@pytest.mark.parametrize(
+    ("cfg", "wanted"),
+    [
+        ({"crop_pct": 1.0}, {"resize": 16, "fit": "squash"}),
+        ({"crop_pct": 0.9, "crop_mode": "squash"}, {"resize": (17, 17), "fit": "squash"}),
+        ({"mean": [0.1] * 3}, {"resize": 18, "std": (0.229, 0.224, 0.225)}),
+    ],
+)
+def test_pretrained_cfg_decides_the_images(copy, cfg, wanted):
+    folder = copy("timm_vit")
+    settings(folder, pretrained_cfg=cfg)
+    ready = refvit.load(folder).preprocess
+    assert {key: getattr(ready, key) for key in wanted} == wanted
+    settings(folder, pretrained_cfg={"crop_mode": "border"})
+    with pytest.raises(ValueError, match=r"crop_mode 'border' .* is not supported"):
+        refvit.load(folder)
+
+
+def test_an_oblong_timm_model_covers_both_sides():
+    ready = Preprocess((16, 24), resize=(16, 24), fit="cover", centre="round")
+    tall, wide = (np.zeros((h, w, 3), np.uint8) for h, w in ((60, 30), (30, 90)))
+    assert ready._resized(30, 60) == (24, 48)
+    assert ready._resized(90, 30) == (48, 16)
+    assert ready(tall).shape == ready(wide).shape == (3, 16, 24)
+
+
+@pytest.mark.parametrize(
+    ("about", "wanted"),
+    [
+        ({"image_processor_type": "ViTImageProcessorFast"}, {"resample": "bilinear"}),
+        ({"feature_extractor_type": "DeiTFeatureExtractor"}, {"resize": (21, 21)}),
+        ({"image_mean": 0.4, "image_std": 0.2}, {"mean": (0.4,) * 3, "resample": "bicubic"}),
+        ({"do_resize": False, "do_center_crop": True}, {"resize": 0, "centre": "floor"}),
+        ({"do_resize": False}, {"resize": 0, "centre": "exact"}),
+    ],
+)
+def test_a_processor_is_the_one_that_is_named(copy, about, wanted):
+    folder = copy("hf_swin")
+    (folder / "preprocessor_config.json").write_text(json.dumps(about))
+    ready = refvit.load(folder).preprocess
+    for key, value in wanted.items():
+        found = getattr(ready, key)
+        assert found == (pytest.approx(value) if key == "mean" else value), key
+    if ready.centre == "exact":
+        with pytest.raises(ValueError, match="18 x 18 is wanted, not resized; this one has 20 x"):
+            ready(np.zeros((20, 18, 3), np.uint8))
+
+
+HOSTILE = [
+    ("hf_vit", {"num_attention_heads": 0}, "num_attention_heads is at least 1"),
+    ("hf_vit", {"layer_norm_eps": True}, "layer_norm_eps is a number, got True"),
+    ("hf_vit", {"interpolate_pos_encoding": "x"}, "interpolate_pos_encoding is true or false"),
+    ("hf_vit", {"image_size": "big"}, "image_size is a whole number or a list of two, got 'big'"),
+    ("hf_swin", {"num_heads": [2, "3"]}, "num_heads is a list of whole numbers"),
+    ("timm_vit", {"patch_size": 0}, "patch_size is at least 1"),
+    ("timm_vit", {"pretrained_cfg": "x"}, "another type"),
+]
+
+
+@pytest.mark.parametrize(("name", "changed", "message"), HOSTILE)
+def test_a_field_of_the_wrong_kind_is_named_with_its_file(copy, name, changed, message):
+    folder = copy(name)
+    settings(folder, **changed)
+    with pytest.raises(ValueError, match=message) as error:
+        refvit.load(folder)
+    assert str(folder) in str(error.value)
+
+
+def test_settings_without_end_and_layers_without_beginning_are_refused_at_once(copy):
+    folder = copy("timm_swin")
+    change(folder, lambda t: t | {"layers.99999999.blocks.0.norm1.bias": np.zeros(3, np.float32)})
+    with pytest.raises(ValueError, match="layers up to 99999999 but none is 2"):
+        refvit.load(folder)
+    (folder / "config.json").write_text("[" * 100_000)
+    with pytest.raises(ValueError, match="is not JSON"):
+        refvit.load(folder)
+
+
+def test_what_is_beyond_float32_is_not_finite(copy):
+    folder = copy("timm_vit")
+    change(folder, lambda t: t | {"norm.bias": np.full(24, 1e300)})
+    with pytest.raises(ValueError, match=r"norm.bias is not finite in float32"):
+        refvit.load(folder)
 
 
 def test_what_is_known_is_checked_against_the_fields_there_are(tmp_path):

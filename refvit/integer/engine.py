@@ -27,6 +27,7 @@ from refvit.quant import QParams, QuantizedModel, quantize
 
 IntArray = NDArray[Any]
 KERNELS = ("refvit",)
+RESIZE = "an engine has one size: quantize and compile model.at({}, {})"
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class IntegerModel:
 
     def encode(self, pixels: NDArray[Any]) -> IntArray:
         """Return the int8 codes [B, C, H, W] of float pixels, as a front end would send them."""
-        return quantize(check_pixels(pixels, self.config), self.grid("input"))
+        return quantize(check_pixels(pixels, self.config, RESIZE), self.grid("input"))
 
     def run(
         self,

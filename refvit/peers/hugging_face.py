@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from refvit.peers.fields import flag, pair, real, whole, wholes
 from refvit.peers.infer import Fields
 from refvit.peers.names import Named
 
@@ -39,11 +40,11 @@ def read_config(
         )
     labels = _labels(about, where)
     fields: Fields = {
-        "image": pair(about.get("image_size", 224)),
-        "patch": pair(about.get("patch_size", 4 if kind == "swin" else 16)),
-        "channels": about.get("num_channels", 3),
+        "image": pair(about.get("image_size", 224), "image_size"),
+        "patch": pair(about.get("patch_size", 4 if kind == "swin" else 16), "patch_size"),
+        "channels": whole(about, "num_channels", 3),
         "classes": _classes(about, labels, found),
-        "qkv_bias": about.get("qkv_bias", True),
+        "qkv_bias": flag(about, "qkv_bias", True),
         "gelu": activation(about.get("hidden_act", "gelu"), where),
     }
     fields |= _swin(about) if kind == "swin" else _vit(about, found, kind)
@@ -51,15 +52,17 @@ def read_config(
 
 
 def _vit(about: dict[str, Any], found: Named, kind: str) -> Fields:
-    width, heads = about.get("hidden_size", 768), about.get("num_attention_heads", 12)
+    width, heads = whole(about, "hidden_size", 768), whole(about, "num_attention_heads", 12)
+    if heads < 1:
+        raise ValueError(f"num_attention_heads is at least 1, got {heads}")
     uneven = width // heads if width % heads else None  # its heads are then narrower together
     fields: Fields = {
         "width": width,
-        "depth": about.get("num_hidden_layers", 12),
+        "depth": whole(about, "num_hidden_layers", 12),
         "heads": heads,
-        "hidden": about.get("intermediate_size", 3072),
-        "eps": float(about.get("layer_norm_eps", 1e-12)),
-        "head": about.get("head_dim") or uneven,
+        "hidden": whole(about, "intermediate_size", 3072),
+        "eps": real(about, "layer_norm_eps", 1e-12),
+        "head": whole(about, "head_dim", 0) if about.get("head_dim") is not None else uneven,
     }
     if kind == "deit":  # the token is there in every class, the second head in one
         teacher = "WithTeacher" in _architecture(about) or "head_dist.weight" in found.tensors
@@ -68,16 +71,16 @@ def _vit(about: dict[str, Any], found: Named, kind: str) -> Fields:
 
 
 def _swin(about: dict[str, Any]) -> Fields:
-    width, depths = about.get("embed_dim", 96), tuple(about.get("depths", (2, 2, 6, 2)))
-    window, ratio = about.get("window_size", 7), about.get("mlp_ratio", 4.0)
+    width, depths = whole(about, "embed_dim", 96), wholes(about, "depths", (2, 2, 6, 2))
+    window, ratio = whole(about, "window_size", 7), real(about, "mlp_ratio", 4.0)
     return {
         "width": width,
         "depths": depths,
-        "heads": tuple(about.get("num_heads", (3, 6, 12, 24))),
+        "heads": wholes(about, "num_heads", (3, 6, 12, 24)),
         "hidden": tuple(int(ratio * width * 2**i) for i in range(len(depths))),
         "windows": (pair(window),) * len(depths),
-        "eps": float(about.get("layer_norm_eps", 1e-5)),
-        "positions": about.get("use_absolute_embeddings", False),
+        "eps": real(about, "layer_norm_eps", 1e-5),
+        "positions": flag(about, "use_absolute_embeddings", False),
         "rule": "hf",
     }
 
@@ -115,15 +118,3 @@ def activation(name: Any, where: str) -> str:
             f"{where}: activation {name!r} is not supported; {', '.join(ACTIVATIONS)} are"
         )
     return ACTIVATIONS[name]
-
-
-def pair(size: Any) -> tuple[int, int]:
-    """Return (height, width) of a size in a configuration: one number, or a list of two."""
-    both = [size, size] if isinstance(size, int) and not isinstance(size, bool) else size
-    if isinstance(both, dict):
-        both = [both.get("height"), both.get("width")]
-    good = isinstance(both, list | tuple) and len(both) == 2
-    if not good or not all(isinstance(n, int) for n in both):
-        shown = list(both) if isinstance(both, list | tuple) else both
-        raise ValueError(f"a size is a whole number or a list of two, got {shown!r}")
-    return both[0], both[1]

@@ -39,19 +39,24 @@ def _shape(found: Named, name: str, ndim: int) -> tuple[int, ...]:
         raise ValueError(f"there is no {name}")
     shape = found.tensors[name].shape
     if len(shape) != ndim or 0 in shape:
-        raise ValueError(f"{found.origin[name]} has shape {list(shape)}, wanted {ndim} axes")
+        wanted = f"{ndim} axes, none of them empty"
+        raise ValueError(f"{found.origin[name]} has shape {list(shape)}, wanted {wanted}")
     return shape
 
 
 def _count(found: Named, pattern: str) -> int:
-    """One more than the greatest number in that place of a name; 0 if there is none."""
+    """How many numbers from 0 on stand in that place of a name; ValueError if one is left out."""
     places = (re.match(pattern, name) for name in found.tensors)
-    return max((int(place[1]) + 1 for place in places if place), default=0)
+    numbers = {place[1] for place in places if place}
+    absent = next((k for k in range(len(numbers)) if str(k) not in numbers), None)
+    if absent is not None:
+        raise ValueError(f"there are layers up to {max(numbers, key=len):.20} but none is {absent}")
+    return len(numbers)
 
 
 def _stem(found: Named) -> Fields:
     width, channels, down, across = _shape(found, "patch_embed.weight", 4)
-    classes = found.tensors["head.weight"].shape[0] if "head.weight" in found.tensors else 0
+    classes = _shape(found, "head.weight", 2)[0] if "head.weight" in found.tensors else 0
     first = "blocks.0" if "blocks.0.norm1.weight" in found.tensors else "stages.0.blocks.0"
     return {
         "width": width,
@@ -107,7 +112,8 @@ def _image(found: Named, fields: Fields) -> Habits:
         if side > 0 and side * side == count:
             fields["image"] = (side * fields["patch"][0], side * fields["patch"][1])
             fields["embed_prefix"] = embed
-            return {"image": f"image {fields['image']}, its {count} patches a square"}
+            bare = "" if embed else ", and the tokens before them without positions"
+            return {"image": f"image {fields['image']}, its {count} patches a square{bare}"}
     return {}
 
 

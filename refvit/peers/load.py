@@ -14,13 +14,14 @@ from refvit.matching import matched
 from refvit.model import Model
 from refvit.models import FAMILIES, Config
 from refvit.peers import hugging_face, preprocess, timm
+from refvit.peers.fields import flag
 from refvit.peers.infer import Fields, infer
 from refvit.peers.names import Named, named
 
 WEIGHTS = "model.safetensors"
 PAIRS = ("image", "patch")  # a number means both
 KINDS = re.compile("vit|deit|swin")
-ARCHITECTURES = re.compile(r"(?:flexi)?(?:vit|deit3?|swin)(?:_(?!.*(?:rope|relpos)).*)?")
+ARCHITECTURES = re.compile(r"(?:flexi)?(?:vit|deit3?|swin)(?:_(?!.*(?:rope|relpos|rpn)).*)?")
 
 
 def load_directory(path: Path, known: Mapping[str, Any]) -> Model:
@@ -47,10 +48,14 @@ def load_directory(path: Path, known: Mapping[str, Any]) -> Model:
     try:
         make = _from_hugging_face if "model_type" in about else _from_timm
         return make(path, about, found, known)
-    except (TypeError, AttributeError) as error:  # a list where a number belongs, and the like
-        raise ValueError(
+    except (TypeError, AttributeError, KeyError, ArithmeticError) as error:
+        raise ValueError(  # a list where a number belongs, and the like
             f"{str(path / 'config.json')!r}: a field has another type than it should: {error}"
         ) from None
+    except ValueError as error:
+        if str(path) in str(error):
+            raise
+        raise ValueError(f"{str(path / 'config.json')!r}: {error}") from None
 
 
 def _from_timm(path: Path, about: dict[str, Any], found: Named, known: Mapping[str, Any]) -> Model:
@@ -58,11 +63,11 @@ def _from_timm(path: Path, about: dict[str, Any], found: Named, known: Mapping[s
     fields = timm.read_config(about, family, inferred, str(path))
     config = configuration(family, fields | dict(known), str(path))
     ready = preprocess.timm(about, found.naming, family, config.image, config.channels)
-    names = about.get("label_names") or about.get("pretrained_cfg", {}).get("label_names") or {}
-    labels = dict(enumerate(names)) if isinstance(names, list) else {}
+    names = about.get("label_names") or (about.get("pretrained_cfg") or {}).get("label_names")
+    labels = {k: str(name) for k, name in enumerate(names)} if isinstance(names, list) else {}
     said = timm.sayings(about) | set(known)
     notes = [habit for field, habit in habits.items() if field not in said]
-    if "pretrained_cfg" not in about:
+    if not about.get("pretrained_cfg"):
         notes.append(f"no pretrained_cfg: images as timm makes them by default, {ready}")
     return make_model(config, found, ready, labels, str(path), tuple(notes))
 
@@ -118,7 +123,7 @@ def _from_hugging_face(
     ready = preprocess.hugging_face(path, about["model_type"], config.image, config.channels)
     # Hugging Face's Swin looks at the size only where it has absolute positions.
     free = family == "swin" and not fields["positions"]
-    any_size = free or bool(about.get("interpolate_pos_encoding", False))
+    any_size = free or flag(about, "interpolate_pos_encoding", False)
     notes = () if (path / preprocess.FILE).is_file() else (f"no {preprocess.FILE}: images {ready}",)
     return make_model(config, found, ready, labels, str(path), notes, any_size)
 
@@ -155,7 +160,7 @@ def make_model(
     """Put a model together; its tensors are checked one by one, and named as in the file."""
     weight = found.tensors.get("patch_embed.weight")
     tensors = dict(found.tensors)
-    if weight is not None and weight.ndim == 4:
+    if weight is not None:
         tensors["patch_embed.weight"] = flat_patches(weight, config, where)
     params = matched(tensors, config, where, found.origin)
     names = tuple(labels.get(k, f"class {k}") for k in range(config.classes))

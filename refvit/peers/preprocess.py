@@ -8,7 +8,7 @@ from typing import Any
 
 from refvit.files import read_json
 from refvit.images import FILTERS, Preprocess
-from refvit.peers.hugging_face import pair
+from refvit.peers.fields import flag, pair, real, whole
 
 FILE = "preprocessor_config.json"
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -27,25 +27,30 @@ def hugging_face(path: Path, kind: str, image: Size, channels: int) -> Preproces
     if file.is_file():
         given = read_json(file)
         named = str(given.get("image_processor_type") or given.get("feature_extractor_type") or "")
-        about = defaults("deit" if named.startswith("DeiT") else kind, image, channels) | {
+        processor = {"DeiT": "deit", "ViT": "vit"}.get(named.split("Image")[0].split("Feature")[0])
+        about = defaults(processor or kind, image, channels) | {
             key: value for key, value in given.items() if value is not None
         }
     try:
-        return _from_settings(about, image, channels, file)
-    except (TypeError, ValueError) as error:
+        return _from_settings(about, image, channels)
+    except (TypeError, ValueError, ArithmeticError) as error:
         raise ValueError(f"{str(file)!r}: {error}") from None
 
 
-def _from_settings(about: dict[str, Any], image: Size, channels: int, file: Path) -> Preprocess:
+def _from_settings(about: dict[str, Any], image: Size, channels: int) -> Preprocess:
+    if flag(about, "do_pad", False):
+        raise ValueError("do_pad is not supported")
     mean, std = _statistics(about, channels)
-    resize = _size(about["size"]) if about.get("do_resize", True) else image
-    crop = _size(about.get("crop_size", list(image))) if about.get("do_center_crop") else resize
-    if not isinstance(crop, tuple) or crop != image:
-        raise ValueError(f"it makes images of {crop}, the model reads {image}")
-    resample = int(about["resample"])
+    resizes, crops = flag(about, "do_resize", True), flag(about, "do_center_crop", False)
+    resize = _size(about["size"]) if resizes else 0
+    made = _size(about.get("crop_size", list(image))) if crops else resize or image
+    if not isinstance(made, tuple) or made != image:
+        raise ValueError(f"it makes images of {made}, the model reads {image}")
+    resample = whole(about, "resample", 2)
     if not 0 <= resample < len(FILTERS):
         raise ValueError(f"no Pillow filter has the code {resample}")
-    return Preprocess(image, mean, std, FILTERS[resample], resize)
+    centre = "floor" if resizes or crops else "exact"
+    return Preprocess(image, mean, std, FILTERS[resample], resize, centre)
 
 
 def defaults(kind: str, image: Size, channels: int) -> dict[str, Any]:
@@ -74,35 +79,53 @@ def _statistics(
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and deviation of values / 255; another rescaling is folded into them."""
     unit = 255.0
-    if about.get("do_rescale", True):
-        unit *= float(about.get("rescale_factor", 1 / 255))
-    mean, std = list(about["image_mean"]), list(about["image_std"])
-    if not about.get("do_normalize", True):
+    if flag(about, "do_rescale", True):
+        unit *= real(about, "rescale_factor", 1 / 255)
+    mean, std = (_by_channel(about, key, channels) for key in ("image_mean", "image_std"))
+    if not flag(about, "do_normalize", True):
         mean, std = [0.0] * channels, [1.0] * channels
-    if len(mean) != channels or len(std) != channels:
-        raise ValueError(f"mean and std are for {len(mean)} channels, not {channels}")
     return tuple(float(m) / unit for m in mean), tuple(float(s) / unit for s in std)
+
+
+def _by_channel(about: dict[str, Any], key: str, channels: int) -> list[float]:
+    """A number for every channel: one for all, or a list."""
+    value = about[key]
+    values = [value] * channels if isinstance(value, int | float) else list(value)
+    if len(values) != channels:
+        raise ValueError(f"{key} is for {len(values)} channels, the model reads {channels}")
+    return [float(v) for v in values]
 
 
 def _size(size: Any) -> Size | int:
     """A size of Hugging Face: a number or {height, width} to squash to, or {shortest_edge}."""
+    if isinstance(size, dict) and set(size) - {"height", "width", "shortest_edge"}:
+        raise ValueError(f"size {size!r:.80} is not supported; height and width, or shortest_edge")
     if isinstance(size, dict) and "shortest_edge" in size:
-        return pair(size["shortest_edge"])[0]
-    return pair(size)
+        return pair(size["shortest_edge"], "shortest_edge")[0]
+    return pair(size, "size")
 
 
 def timm(about: dict[str, Any], naming: str, family: str, image: Size, channels: int) -> Preprocess:
-    """Read `pretrained_cfg`; what it leaves out means timm's defaults: the short side to
-    size / 0.9, bicubic, and the middle cut out; ImageNet's statistics for DeiT and Swin."""
-    cfg = about.get("pretrained_cfg", {})
+    """Read `pretrained_cfg` as timm's `resolve_data_config` and `transforms_imagenet_eval` do.
+
+    Without one, timm's defaults for a family: a crop of 0.9, bicubic, ImageNet's statistics for
+    DeiT and Swin. Raises ValueError for a crop_mode that is not supported.
+    """
+    cfg = about.get("pretrained_cfg") or {}
     plain = family == "vit" and "deit" not in str(about.get("architecture", ""))
-    mean, std = statistics(not plain, channels)
-    share = float(cfg.get("crop_pct") or (OFFICIAL_CROP if naming == "official" else 0.9))
+    mean, std = statistics(bool(cfg) or not plain, channels)
+    usual = 0.875 if cfg else OFFICIAL_CROP if naming == "official" else 0.9
+    share, mode = real(cfg, "crop_pct", usual), cfg.get("crop_mode") or "center"
+    if mode not in ("center", "squash") or not share > 0:
+        raise ValueError(f"crop_mode {mode!r} with crop_pct {share} is not supported")
+    scaled = math.floor(image[0] / share), math.floor(image[1] / share)
+    short = scaled[0] if mode == "center" and scaled[0] == scaled[1] else scaled
     return Preprocess(
         image,
         tuple(cfg.get("mean", mean)),
         tuple(cfg.get("std", std)),
         cfg.get("interpolation", "bicubic"),
-        math.floor(min(image) / share),
+        short,
         "round",
+        fit="cover" if mode == "center" and short is scaled else "squash",
     )

@@ -5,9 +5,11 @@ What it does not say is read off the tensors, where they say it, and else is tim
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from refvit.peers.hugging_face import activation, pair
+from refvit.peers.fields import flag, pair, real, whole, wholes
+from refvit.peers.hugging_face import activation
 from refvit.peers.infer import Fields
 
 # Arguments that change numbers in ways refvit does not model, and the values that do not.
@@ -21,7 +23,36 @@ SETTLED: dict[str, tuple[Any, ...]] = {
     "norm_layer": (None, "layernorm"),
     "dynamic_img_pad": (False,),
     "head_dim": (None,),
+    "block_fn": (None,),
+    "mlp_layer": (None,),
+    "attn_layer": (None,),
+    "embed_layer": (None,),
+    "window_ratio": (None,),
 }
+READ = (
+    "in_chans num_classes embed_dim act_layer img_size patch_size global_pool depth num_heads "
+    "class_token mlp_ratio layer_norm_eps norm_eps depths window_size always_partition"
+).split()
+# Read off the tensors, or without meaning once a model is trained.
+HARMLESS = (
+    "qkv_bias qk_norm init_values no_embed_class reg_tokens pre_norm fc_norm proj_bias distilled "
+    "drop_rate pos_drop_rate patch_drop_rate proj_drop_rate attn_drop_rate drop_path_rate "
+    "weight_init fix_init dynamic_img_size strict_img_size"
+).split()
+# What timm's hub tells by a name alone, where it differs from what the width or the default says
+# (timm 1.0.31, vision_transformer.py).
+HEADS = (
+    (r"so400m|giantopt|gigantic|giant(?!.*(?:dinov2|tipsv2|radio))|vit_base_patch16_gap_224", 16),
+    (r"_plus_|so150m_", 14),
+    (r"so150m2", 13),
+    (r"betwixt", 10),
+    (r"little", 5),
+    (r"wee|xsmall", 4),
+)
+TANH = re.compile(
+    r"vit_base_patch32_siglip|giantopt.*siglip|vit_large_patch16_siglip(?:_gap)?_512"
+    r"|so400m_patch16_siglip"
+)
 POOLS = {"token": "token", "avg": "mean"}
 
 
@@ -30,76 +61,93 @@ def read_config(about: dict[str, Any], family: str, inferred: Fields, where: str
 
     Raises ValueError for an argument with a value that is not supported.
     """
-    args = about | about.get("model_args", {})
+    more = about.get("model_args") or {}
+    args, name = about | more, str(about["architecture"])
     for key, allowed in SETTLED.items():
         if args.get(key, allowed[0]) not in allowed:
-            raise ValueError(f"{where}: {key} {args[key]!r} is not supported; {allowed[0]!r} is")
+            raise ValueError(f"{key} {args[key]!r:.60} is not supported; {allowed[0]!r} is")
+    for key in more:
+        if key not in (*SETTLED, *READ, *HARMLESS):
+            raise ValueError(f"model_args has {key!r}, which refvit does not know")
     fields = inferred | {
-        ours: args[theirs]
+        ours: whole(args, theirs, 0)
         for theirs, ours in (
             ("in_chans", "channels"), ("num_classes", "classes"), ("embed_dim", "width"),
         )
         if theirs in args
     }  # fmt: skip
-    name = str(about["architecture"])
-    default = "quick_gelu" if "quickgelu" in name else "gelu"
-    fields["gelu"] = activation(args.get("act_layer") or default, where)
-    if "clip" in name and family == "vit":  # what timm's hub tells by the name alone
-        fields["eps"] = 1e-5
-    size = about.get("pretrained_cfg", {}).get("input_size")
+    fields["gelu"] = activation(args.get("act_layer") or _named_activation(name), where)
+    size = (about.get("pretrained_cfg") or {}).get("input_size")
     image = args.get("img_size", size[1:] if isinstance(size, list) and len(size) == 3 else None)
     if image is not None:
-        fields["image"] = pair(image)
+        fields["image"] = pair(image, "img_size")
     if "patch_size" in args:
-        fields["patch"] = pair(args["patch_size"])
-    return fields | (_swin(args, fields, where) if family == "swin" else _vit(args, fields, where))
+        fields["patch"] = pair(args["patch_size"], "patch_size")
+    if min(fields["patch"]) < 1:
+        raise ValueError(f"patch_size is at least 1, got {fields['patch']}")
+    if "clip" in name and family == "vit":
+        fields["eps"] = 1e-5
+    return fields | (_swin(args, fields) if family == "swin" else _vit(args, fields, name, where))
+
+
+def _named_activation(name: str) -> str:
+    if "quickgelu" in name:
+        return "quick_gelu"
+    return "gelu_tanh" if TANH.search(name) else "gelu"
 
 
 def sayings(about: dict[str, Any]) -> set[str]:
     """Return the fields a config.json settles, of those otherwise taken from habit."""
-    args = about | about.get("model_args", {})
-    size = about.get("pretrained_cfg", {}).get("input_size")
+    args = about | (about.get("model_args") or {})
+    size = (about.get("pretrained_cfg") or {}).get("input_size")
     settled = {
         "eps": True,
-        "heads": "num_heads" in args or "embed_dim" in args,
+        "heads": "num_heads" in args or "embed_dim" in args or "architecture" in about,
         "image": "img_size" in args or size is not None,
     }
     return {field for field, yes in settled.items() if yes}
 
 
-def _vit(args: dict[str, Any], inferred: Fields, where: str) -> Fields:
+def _vit(args: dict[str, Any], inferred: Fields, name: str, where: str) -> Fields:
     covered = inferred.pop("covered", None)
     pool = args.get("global_pool", "token")
     if pool not in POOLS:
-        raise ValueError(f"{where}: global_pool {pool!r} is not supported; 'token' and 'avg' are")
-    fields: Fields = {"pool": POOLS[pool]}
-    for theirs, ours in (
-        ("depth", "depth"),
-        ("num_heads", "heads"),
-        ("class_token", "class_token"),
-    ):
-        if theirs in args:
-            fields[ours] = args[theirs]
-    if "num_heads" not in args and ("embed_dim" in args or "heads" not in inferred):
-        fields["heads"] = 12
+        raise ValueError(f"global_pool {pool!r:.40} is not supported; 'token' and 'avg' are")
+    fields: Fields = {"pool": POOLS[pool], "heads": _heads(args, inferred, name)}
+    fields |= {"depth": whole(args, "depth", 0)} if "depth" in args else {}
+    fields |= {"class_token": flag(args, "class_token", True)} if "class_token" in args else {}
     if "mlp_ratio" in args:
-        fields["hidden"] = int(inferred["width"] * args["mlp_ratio"])
-    for theirs, ours in (("layer_norm_eps", "eps"), ("norm_eps", "eps")):
-        if theirs in args:
-            fields[ours] = float(args[theirs])
+        fields["hidden"] = int(inferred["width"] * real(args, "mlp_ratio", 4.0))
+    for key in ("layer_norm_eps", "norm_eps"):
+        fields |= {"eps": real(args, key, 1e-6)} if key in args else {}
     if "image" in inferred and covered is not None:  # DeiT-III's names do not say it
         down, across = (i // p for i, p in zip(inferred["image"], inferred["patch"], strict=True))
         fields["embed_prefix"] = covered != down * across
     return fields
 
 
-def _swin(args: dict[str, Any], inferred: Fields, where: str) -> Fields:
+def _heads(args: dict[str, Any], inferred: Fields, name: str) -> int:
+    """Arguments say it, or are timm's default; a name of the hub, or the width, tells."""
+    if "num_heads" in args or "embed_dim" in args:
+        return whole(args, "num_heads", 12)
+    for pattern, count in HEADS:
+        if re.search(pattern, name):
+            return count
+    if "heads" not in inferred:
+        raise ValueError(
+            f"the number of heads of {name!r} is neither in its settings nor in its shapes; give "
+            "it: refvit.load(path, heads=...), or --set heads=..."
+        )
+    heads: int = inferred["heads"]
+    return heads
+
+
+def _swin(args: dict[str, Any], inferred: Fields) -> Fields:
     if args.get("global_pool", "avg") != "avg":
-        raise ValueError(f"{where}: global_pool {args['global_pool']!r} is not supported; 'avg' is")
-    fields: Fields = {"clamp": not args.get("always_partition", False)}
+        raise ValueError(f"global_pool {args['global_pool']!r:.40} is not supported; 'avg' is")
+    fields: Fields = {"clamp": not flag(args, "always_partition", False)}
     for theirs, ours in (("depths", "depths"), ("num_heads", "heads")):
-        if theirs in args:
-            fields[ours] = tuple(args[theirs])
+        fields |= {ours: wholes(args, theirs, ())} if theirs in args else {}
     stages = len((inferred | fields)["depths"])
     if "mlp_ratio" in args:
         ratio = args["mlp_ratio"]

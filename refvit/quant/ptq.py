@@ -54,7 +54,7 @@ class QuantizedModel:
         """The model with every weight and bias on its grid."""
         tap = FakeQuantize(self.qparams)
         tensors = {name: tap(name, tensor) for name, tensor in self.params.items()}
-        return replace(self.model, params=Params(tensors))
+        return replace(self.model, params=Params(tensors), any_size=False)  # its grids are for one
 
     def __call__(self, pixels: NDArray[Any]) -> NDArray[Any]:
         """Return the float logits [B, classes] of the simulated quantized model."""

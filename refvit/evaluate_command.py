@@ -1,0 +1,61 @@
+"""`refvit evaluate`: options, and the picture of a confusion matrix."""
+
+from __future__ import annotations
+
+import argparse
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import refvit
+from refvit.evaluate import ENGINES, Evaluation, evaluate
+from refvit.files import writable
+from refvit.plot import confusion
+from refvit.sources import parse_source
+
+
+def add_evaluate(parser: argparse.ArgumentParser) -> None:
+    """Add the data, the engine, how many images, how many processes, and the picture."""
+    parser.add_argument("--data", default="shapes10", help="shapes10, idx:DIR or folder:DIR")
+    parser.add_argument("--engine", default="float", help=f"one of {', '.join(ENGINES)} (float)")
+    parser.add_argument("--recipe", default="w8a8", help="how to quantize (w8a8)")
+    parser.add_argument(
+        "--count", type=int, metavar="N", help="test images (all; of shapes10 10,000)"
+    )
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (1)")
+    parser.add_argument(
+        "--picture", type=Path, metavar="FILE", help="draw the confusion matrix: .png, .svg, .pdf"
+    )
+
+
+def run_evaluate(args: argparse.Namespace) -> tuple[str, Any]:
+    """Evaluate, print the table, and draw the picture if one is wanted."""
+    if args.jobs < 1 or (args.count is not None and args.count < 1):
+        raise ValueError("--jobs and --count are whole numbers of at least 1")
+    model = refvit.load(args.model, **dict(args.known))
+    source = parse_source(args.data, model.labels)
+    if args.picture is not None:
+        writable(args.picture)
+    pool = None if args.jobs == 1 else ProcessPoolExecutor(args.jobs)
+    try:
+        found = evaluate(model, source, args.count, args.engine, args.recipe, pool)
+    finally:
+        if pool is not None:
+            pool.shutdown(cancel_futures=True)
+    if args.picture is not None:
+        save_picture(found, args.picture)
+    return found.table(), found.as_json()
+
+
+def save_picture(found: Evaluation, path: Path) -> None:
+    """Draw the confusion matrix; ValueError for an unknown ending or without matplotlib."""
+    if path.suffix not in (".png", ".svg", ".pdf"):
+        raise ValueError(f"--picture ends in .png, .svg or .pdf; got {str(path)!r}")
+    title = f"{found.engine}: top-1 {found.top1:.2%} of {found.count:,} images of {found.source}"
+    try:
+        figure = confusion(found.confusion, found.labels, title).figure
+    except ImportError as error:
+        raise ValueError(str(error)) from None
+    temporary = path.with_name(f"partial-{path.name}")
+    figure.savefig(temporary, dpi=150, bbox_inches="tight")
+    temporary.replace(path)
