@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refvit.checkpoints import find_model, load_model, save_model
+from refvit.evaluate import Evaluation, evaluate
 from refvit.files import writable, write_text
-from refvit.model import Model, top_classes
+from refvit.model import Model
 from refvit.sources import Idx, Shapes10, Source
 from refvit.train import Teacher, preprocess_of, train
 from refvit.train_recipe import TrainRecipe, read_recipe, recipe_names
@@ -68,12 +69,13 @@ def run_train(args: argparse.Namespace) -> tuple[str, Any]:
     params = train(recipe, out.with_name(out.name + ".state"), source, teacher)
     config = recipe.config
     model = Model(config, params, preprocess_of(config), recipe.class_names, str(out))
-    top1, count = evaluate(model, source, args.test)
-    card = make_card(args.recipe, recipe, given, source, top1, count) | taught_by
+    exact, coded = (evaluate(model, source, args.test, engine) for engine in ("float", "integer"))
+    card = make_card(args.recipe, recipe, given, exact, coded) | taught_by
     save_model(out, model, card)
     card["sha256"] = hashlib.sha256(out.read_bytes()).hexdigest()
     write_text(out.with_suffix(".json"), json.dumps(card, indent=2) + "\n")
-    return f"{out}: {top1:.2%} of {count:,} test images", card
+    shown = f"{exact.top1:.2%} of {exact.count:,} test images, {coded.top1:.2%} in integers"
+    return f"{out}: {shown}", card
 
 
 def source_of(recipe: TrainRecipe, folder: Path | None) -> Source:
@@ -113,25 +115,20 @@ def teacher_of(recipe: TrainRecipe) -> tuple[Teacher | None, dict[str, Any]]:
     return teach, {"teacher_sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
 
 
-def evaluate(model: Model, source: Source, count: int) -> tuple[float, int]:
-    """Return top-1 on the first `count` test images, and how many there were."""
-    images, labels = source.test(0, count)
-    found = top_classes(model, model.preprocess.normalise(images), 100, "evaluate")
-    return float(np.mean(found == labels)), len(labels)
-
-
 def make_card(
-    name: str, recipe: TrainRecipe, given: dict[str, Any], source: Source, top1: float, count: int
+    name: str, recipe: TrainRecipe, given: dict[str, Any], exact: Evaluation, coded: Evaluation
 ) -> dict[str, Any]:
-    """Return the provenance of a trained model: recipe, data, result and the command."""
+    """Return the provenance of a trained model: recipe, data, results and the command."""
     options = "".join(f" --{key} {shlex.quote(str(value))}" for key, value in given.items())
     data = "" if recipe.data == "shapes10" else " --data DIR"
     return {
         "name": recipe.model,
         "data": recipe.data,
         "recipe": asdict(recipe),
-        "test_images": count,
-        "test_top1": top1,
+        "test_images": exact.count,
+        "test_top1": exact.top1,
+        "integer_w8a8_top1": coded.top1,
+        "integer_w8a8_same_class": coded.agreement,
         "numpy": np.__version__,
         "command": f"refvit train {name}{options}{data} --out weights/{recipe.model}.safetensors",
     }

@@ -1,0 +1,53 @@
+"""The weights that travel with refvit: each is what its card says, and its recipe makes it."""
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+
+import refvit
+from refvit.checkpoints import weights_folder
+from refvit.files import read_tensors
+from refvit.train_recipe import TrainRecipe, read_recipe, recipe_names
+
+
+def card_of(name):
+    return json.loads((weights_folder() / f"{name}.json").read_text())
+
+
+@pytest.mark.parametrize("name", refvit.shipped())
+def test_the_card_describes_the_file_that_is_shipped(name):
+    path, card = weights_folder() / f"{name}.safetensors", card_of(name)
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == card["sha256"]
+    assert name in recipe_names()
+    assert TrainRecipe(**card["recipe"]) == TrainRecipe(**read_recipe(name))
+    assert card["command"].endswith(f" --out weights/{name}.safetensors")
+    embedded = json.loads(
+        read_tensors(weights_folder() / f"{name}.safetensors", only=())[1]["card"]
+    )
+    assert embedded == {key: value for key, value in card.items() if key != "sha256"}
+
+
+@pytest.mark.parametrize("name", refvit.shipped())
+def test_accuracy_is_what_the_card_says(name):
+    """500 images of the card's thousands: within three deviations of its share."""
+    card = card_of(name)
+    if card["recipe"].get("data", "shapes10") != "shapes10":
+        pytest.skip("its images are not part of refvit")
+    assert card["test_top1"] >= 0.92
+    found = refvit.evaluate(refvit.load(name), count=500).top1
+    deviation = np.sqrt(card["test_top1"] * (1 - card["test_top1"]) / 500)
+    assert abs(found - card["test_top1"]) <= 3 * deviation + 0.002
+
+
+def test_a_teacher_is_the_file_that_is_shipped():
+    for name in refvit.shipped():
+        card = card_of(name)
+        if card["recipe"].get("teacher"):
+            teacher = card_of(card["recipe"]["teacher"])
+            assert card["teacher_sha256"] == teacher["sha256"]
+
+
+def test_all_weights_together_are_small():
+    assert sum(path.stat().st_size for path in weights_folder().iterdir()) < 12e6
