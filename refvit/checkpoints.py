@@ -13,7 +13,7 @@ from refvit.files import Arrays, read_tensors, write_tensors
 from refvit.images import Preprocess
 from refvit.matching import matched
 from refvit.model import Model
-from refvit.models import VARIANTS, Config, config_of, describe_config
+from refvit.models import VARIANTS, Config, config_of, describe_config, tuples
 from refvit.peers import load_directory, load_lone
 
 FORMAT = "refvit-float"
@@ -116,7 +116,8 @@ def parse_metadata(path: Path, meta: Mapping[str, str], keys: Sequence[str]) -> 
 def config_from(path: Path, about: Mapping[str, Any]) -> tuple[Config, Preprocess]:
     """Return the configuration and the preprocessing that a file's metadata describe."""
     try:
-        return config_of(about["config"]), Preprocess(**tuples(about["preprocess"]))
+        ready = {key: tuples(value) for key, value in about["preprocess"].items()}
+        return config_of(about["config"]), Preprocess(**ready)
     except (TypeError, AttributeError) as error:
         raise ValueError(f"{str(path)!r}: its configuration is damaged: {error}") from None
 
@@ -127,8 +128,3 @@ def class_names(path: Path, about: Mapping[str, Any], config: Config) -> tuple[s
     if len(labels) != config.classes:
         raise ValueError(f"{str(path)!r} names {len(labels)} of {config.classes} classes")
     return labels
-
-
-def tuples(fields: dict[str, Any]) -> dict[str, Any]:
-    """JSON has lists where the dataclasses have tuples."""
-    return {key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()}

@@ -18,7 +18,7 @@ from refvit.integer import IntegerModel, compile
 from refvit.model import Model
 from refvit.progress import Progress
 from refvit.quant import QuantizedModel, quantize_model
-from refvit.sources import Shapes10, Source, calibration_images, pixels_of
+from refvit.sources import Shapes10, Source, pixels_of
 
 ENGINES = ("float", "simulated", "integer")
 AnyModel = Model | QuantizedModel | IntegerModel
@@ -83,7 +83,7 @@ class Task(NamedTuple):
 
 
 def evaluate(
-    model: Model | QuantizedModel | IntegerModel,
+    model: AnyModel,
     source: Source | None = None,
     count: int | None = None,
     engine: str = "float",
@@ -100,7 +100,7 @@ def evaluate(
     """
     source = Shapes10() if source is None else source
     ready, exact, engine = prepared(model, source, engine, recipe)
-    labels = ready.labels if isinstance(ready, IntegerModel) else _float(ready).labels
+    labels = ready.labels
     if len(labels) != len(source.labels):
         raise ValueError(f"the model has {len(labels)} classes, {source.name} {len(source.labels)}")
     most = COUNT if count is None else count
@@ -130,16 +130,12 @@ def prepared(
     if isinstance(model, IntegerModel):
         return model, None, "integer"
     if isinstance(model, Model) and engine != "float":
-        images = calibration_images(source, CALIBRATION)
+        images = source.calibration(CALIBRATION)
         exact, model = model, quantize_model(model, pixels_of(model.preprocess, images), recipe)
         return (compile(model) if engine == "integer" else model), exact, engine
     if isinstance(model, QuantizedModel):
         return (compile(model) if engine == "integer" else model), model.model, engine
     return model, None, engine
-
-
-def _float(model: Model | QuantizedModel) -> Model:
-    return model.model if isinstance(model, QuantizedModel) else model
 
 
 def run_task(task: Task) -> tuple[NDArray[Any], NDArray[Any], int, int]:
@@ -148,8 +144,7 @@ def run_task(task: Task) -> tuple[NDArray[Any], NDArray[Any], int, int]:
     images, truth = task.source.test(task.first, task.size)
     if len(truth) == 0:
         return truth, truth, 0, 0
-    ready = task.model if isinstance(task.model, IntegerModel) else _float(task.model)
-    pixels = pixels_of(ready.preprocess, images)
+    pixels = pixels_of(task.model.preprocess, images)
     logits = task.model(pixels)
     best = np.argsort(-logits, axis=1, kind="stable")
     same = 0

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import io
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import refvit
 from refvit.evaluate import ENGINES, Evaluation, evaluate
-from refvit.files import writable
+from refvit.files import writable, write_bytes
 from refvit.plot import confusion
 from refvit.sources import parse_source
 
@@ -35,7 +36,7 @@ def run_evaluate(args: argparse.Namespace) -> tuple[str, Any]:
     model = refvit.load(args.model, **dict(args.known))
     source = parse_source(args.data, model.labels)
     if args.picture is not None:
-        writable(args.picture)
+        check_picture(args.picture)
     pool = None if args.jobs == 1 else ProcessPoolExecutor(args.jobs)
     try:
         found = evaluate(model, source, args.count, args.engine, args.recipe, pool)
@@ -47,15 +48,20 @@ def run_evaluate(args: argparse.Namespace) -> tuple[str, Any]:
     return found.table(), found.as_json()
 
 
-def save_picture(found: Evaluation, path: Path) -> None:
-    """Draw the confusion matrix; ValueError for an unknown ending or without matplotlib."""
+def check_picture(path: Path) -> None:
+    """Raise, before the work, ValueError for an unknown ending, OSError for no place to write."""
     if path.suffix not in (".png", ".svg", ".pdf"):
         raise ValueError(f"--picture ends in .png, .svg or .pdf; got {str(path)!r}")
+    writable(path)
+
+
+def save_picture(found: Evaluation, path: Path) -> None:
+    """Draw the confusion matrix whole or not at all; ValueError without matplotlib."""
     title = f"{found.engine}: top-1 {found.top1:.2%} of {found.count:,} images of {found.source}"
     try:
         figure = confusion(found.confusion, found.labels, title).figure
     except ImportError as error:
         raise ValueError(str(error)) from None
-    temporary = path.with_name(f"partial-{path.name}")
-    figure.savefig(temporary, dpi=150, bbox_inches="tight")
-    temporary.replace(path)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=path.suffix[1:], dpi=150, bbox_inches="tight")
+    write_bytes(path, drawn.getvalue())

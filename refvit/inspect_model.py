@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ from refvit.checkpoints import find_model
 from refvit.hub import PREFIX
 from refvit.integer import IntegerModel
 from refvit.model import Model
-from refvit.models import VARIANTS, Config, describe_config, workload_records
+from refvit.models import VARIANTS, Config, describe_config, family, workload_records
 from refvit.ops.functional import softmax
+from refvit.peers import configuration
 from refvit.tree import tree_lines
 
 
@@ -70,23 +71,15 @@ def predict(model: Model | IntegerModel, image: Path, top: int) -> tuple[str, An
 def describe_model(where: str, known: Mapping[str, Any]) -> tuple[Config, tuple[str, ...]]:
     """Return the configuration of a variant or a model, and what is to be said of it."""
     if where in VARIANTS and where not in refvit.shipped():
-        return varied(where, known), ()
+        config = VARIANTS[where]
+        fields = asdict(config) | dict(known)
+        return configuration(family(config), fields, where), ()
     model = refvit.load(_path_of(where), **known)
     if isinstance(model, IntegerModel):
         return model.config, (repr(model),)
     ready = model.preprocess
     lines = (f"classes: {_few(model.labels)}", f"images: {ready}", *model.notes)
     return model.config, lines
-
-
-def varied(name: str, known: Mapping[str, Any]) -> Config:
-    """Return a variant with some fields changed; ValueError for one that it does not have."""
-    config = VARIANTS[name]
-    fields = [field.name for field in dataclasses.fields(config)]
-    for key in known:
-        if key not in fields:
-            raise ValueError(f"{name} has no {key!r}; it has {', '.join(fields)}")
-    return dataclasses.replace(config, **known)
 
 
 def _few(labels: tuple[str, ...]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -81,6 +81,16 @@ def _strangers(
     if extra:
         parts.append(_list(extra, [names.get(name, name) for name in extra], "unexpected"))
     return f"{'; '.join(parts)}; likely cause: {_why(missing, extra, wanted)}"
+
+
+def perhaps(name: str, names: Iterable[str]) -> str:
+    """Return ", perhaps " and the nearest of `names`, or "" if none is near.
+
+    >>> perhaps("rates", ["rate", "decay"]), perhaps("x", ["rate"])
+    (', perhaps rate', '')
+    """
+    near = difflib.get_close_matches(name, names, n=1)
+    return f", perhaps {near[0]}" if near else ""
 
 
 def _list(which: Sequence[str], shown: Sequence[str], what: str) -> str:

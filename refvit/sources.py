@@ -35,6 +35,9 @@ class Source(Protocol):
     def test(self, first: int, count: int) -> tuple[Any, Labels]:
         """Return test images from `first` on, at most `count`; none behind the last."""
 
+    def calibration(self, count: int) -> Any:
+        """Return images to calibrate on: not the tested ones, where there are others."""
+
 
 @dataclass(frozen=True)
 class Shapes10:
@@ -50,6 +53,9 @@ class Shapes10:
 
     def test(self, first: int, count: int) -> tuple[Images, Labels]:
         return data.shapes10("test", count, start=first, difficulty=self.difficulty)
+
+    def calibration(self, count: int) -> Images:
+        return data.shapes10("calibration", count, difficulty=self.difficulty)[0]
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,9 @@ class Idx:
         images, labels = self._test
         return images[first : first + count], labels[first : first + count]
 
+    def calibration(self, count: int) -> Images:
+        return self.train(0, count, 0)[0]
+
     def __reduce__(self) -> Any:
         """Send the folder, not the images, to another process."""
         return Idx, (self.folder, self.labels)
@@ -119,6 +128,9 @@ class Folder:
         chosen = self._files[first : first + count]
         return [path for path, _ in chosen], np.array([k for _, k in chosen], np.int64)
 
+    def calibration(self, count: int) -> list[Path]:
+        return self.train(0, count, 0)[0]
+
 
 def parse_source(text: str, labels: tuple[str, ...]) -> Source:
     """Return the source that `text` names: shapes10, idx:DIR or folder:DIR, for a model's labels.
@@ -143,13 +155,6 @@ def parse_source(text: str, labels: tuple[str, ...]) -> Source:
             f"missing); it has {', '.join(found[:5]) or 'no folders'}"
         )
     return Folder(Path(where), labels)
-
-
-def calibration_images(source: Source, count: int) -> Any:
-    """Return images to calibrate on: not those that a source is tested on, where it has others."""
-    if isinstance(source, Shapes10):
-        return data.shapes10("calibration", count, difficulty=source.difficulty)[0]
-    return source.train(0, count, 0)[0]
 
 
 def pixels_of(preprocess: Preprocess, images: Any) -> NDArray[np.float32]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import tomllib
 from dataclasses import dataclass, field, fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from refvit.augment import parse
 from refvit.data import DIFFICULTY, LABELS, SIZE
 from refvit.losses import DISTILLATIONS
+from refvit.matching import perhaps
 from refvit.models import Config, variant
 
 FOLDER = Path(__file__).parent / "recipes"
@@ -131,11 +131,8 @@ def checked(about: dict[str, Any], where: str) -> dict[str, Any]:
     kinds: dict[str, Any] = {f.name: type(f.default) for f in fields(TrainRecipe)}
     for name, value in about.items():
         if name not in kinds:
-            near = get_close_matches(name, kinds, n=1)
-            hint = f", perhaps {near[0]}" if near else ""
-            raise ValueError(
-                f"{where!r}: a recipe has no {name!r}{hint}; it has {', '.join(kinds)}"
-            )
+            near, has = perhaps(name, kinds), ", ".join(kinds)
+            raise ValueError(f"{where!r}: a recipe has no {name!r}{near}; it has {has}")
         whole = kinds[name] is float and type(value) is int
         if type(value) is not kinds[name] and not whole:
             raise ValueError(f"{where!r}: {name} is a {kinds[name].__name__}, got {value!r}")

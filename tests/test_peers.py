@@ -114,7 +114,6 @@ def test_a_lone_file_of_a_published_model_tells_its_architecture(shared, name):
     tensors = {k: np.broadcast_to(np.float32(0), shape[:-1]) for k, shape in entries.items()}
     found = named(tensors, name)
     family, fields, _ = infer(found, name)
-    fields.pop("covered", None)
     config = configuration(family, fields, name)
     shapes = {key: tensor.shape for key, tensor in found.tensors.items()}
     weight = found.tensors["patch_embed.weight"]
@@ -406,7 +405,7 @@ def hub_config(name, width, depth=2, **more):
     shapes |= {f"blocks.{i}.mlp.fc1.weight": (4 * width, width) for i in range(depth)}
     found = named({k: np.broadcast_to(np.float32(0), s) for k, s in shapes.items()}, "hub")
     family, inferred, _ = infer(found, "hub")
-    return timm.read_config({"architecture": name, **more}, family, inferred, "hub")
+    return timm.read_config({"architecture": name, **more}, family, inferred, found)
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ class IntegerModel:
         signed = lo < 0
         return QParams(np.asarray(self.scales[site]), hi.bit_length() + signed, signed)
 
-    @property
+    @cached_property
     def scale(self) -> float:
         """The label of the logits: `codes * scale` are their reals."""
         return self.scales[logits_site(self.config)]

@@ -14,6 +14,7 @@ from refvit.ops.protocol import Mask, Ops
 from refvit.params import Params
 
 T = TypeVar("T")
+Pair = tuple[int, int]
 
 
 class BlockConfig(Protocol):
@@ -29,6 +30,20 @@ class BlockConfig(Protocol):
     def qk_norm(self) -> bool: ...
     @property
     def gelu(self) -> str: ...
+
+
+def crop(ops: Ops[T], x: T, size: Pair, axes: Pair) -> T:  # the first `size` of two axes
+    return ops.select(
+        ops.select(x, slice(0, size[0]), axis=axes[0]), slice(0, size[1]), axis=axes[1]
+    )
+
+
+def embed_patches(
+    ops: Ops[T], images: T, p: Params, patch: Pair, grid: Pair
+) -> T:  # [B, C, H, W] -> [B, N, D]; what is beyond a whole grid of patches is left out
+    (i, j), (rows, cols) = patch, grid
+    whole = crop(ops, images, (rows * i, cols * j), (2, 3))
+    return ops.linear(ops.rearrange(whole, "b c (y i) (x j) -> b (y x) (c i j)", i=i, j=j), p)
 
 
 def attention(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
-from refvit.models.blocks import attention, mlp
+from refvit.models.blocks import Pair, attention, crop, embed_patches, mlp
 from refvit.models.shapes import (
     Shapes,
     block_shapes,
@@ -15,7 +15,7 @@ from refvit.models.shapes import (
     linear_shapes,
     norm_shapes,
 )
-from refvit.models.windows import Pair, relative_index, shift_mask, up_to
+from refvit.models.windows import relative_index, shift_mask, up_to
 from refvit.ops.protocol import Ops
 from refvit.params import Params
 
@@ -154,10 +154,9 @@ def swin(ops: Ops[T], images: Any, p: Params, cfg: SwinConfig) -> Any:  # [B, C,
 def embed(ops: Ops[T], images: T, p: Params, cfg: SwinConfig) -> T:  # [B, C, H, W] -> [B, N, D]
     (i, j), (rows, cols) = cfg.patch, cfg.grid
     more = max(0, rows * i - cfg.image[0]), max(0, cols * j - cfg.image[1])
-    whole = ops.pad(images, more, axes=(2, 3))
-    whole = ops.select(ops.select(whole, slice(0, rows * i), axis=2), slice(0, cols * j), axis=3)
-    patches = ops.rearrange(whole, "b c (y i) (x j) -> b (y x) (c i j)", i=i, j=j)
-    x = ops.layer_norm(ops.linear(patches, p.patch_embed), p.patch_norm, eps=STEM_EPS)
+    padded = ops.pad(images, more, axes=(2, 3))
+    x = embed_patches(ops, padded, p.patch_embed, cfg.patch, cfg.grid)
+    x = ops.layer_norm(x, p.patch_norm, eps=STEM_EPS)
     return ops.add(x, ops.param(p, "pos_embed"), site="embed") if cfg.positions else x
 
 
@@ -194,14 +193,10 @@ def window_attention(
     down, across = whole[0] // i, whole[1] // j
     x = ops.rearrange(x, "(b y x) (i j) c -> b (y i) (x j) c", y=down, x=across, i=i)
     if rule == "hf":
-        x = crop(ops, ops.roll(x, shift, axes=(1, 2)), cfg.grid)
+        x = crop(ops, ops.roll(x, shift, axes=(1, 2)), cfg.grid, (1, 2))
     else:
-        x = ops.roll(crop(ops, x, cfg.grid), shift, axes=(1, 2))
+        x = ops.roll(crop(ops, x, cfg.grid, (1, 2)), shift, axes=(1, 2))
     return ops.rearrange(x, "b y x c -> b (y x) c")
-
-
-def crop(ops: Ops[T], x: T, grid: Pair) -> T:  # [B, Y, X, D] -> [B, y, x, D]
-    return ops.select(ops.select(x, slice(0, grid[0]), axis=1), slice(0, grid[1]), axis=2)
 
 
 def position_bias(ops: Ops[T], p: Params, cfg: Stage) -> T:  # -> [1, H, N, N]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from refvit.models.blocks import encoder_block
+from refvit.models.blocks import embed_patches, encoder_block
 from refvit.models.shapes import (
     Shapes,
     block_shapes,
@@ -130,10 +130,7 @@ def vit(ops: Ops[T], images: Any, p: Params, cfg: ViTConfig) -> Any:  # [B, C, H
 
 
 def embed(ops: Ops[T], images: T, p: Params, cfg: ViTConfig) -> T:  # [B, C, H, W] -> [B, N, D]
-    (i, j), (rows, cols) = cfg.patch, cfg.grid
-    whole = ops.select(ops.select(images, slice(0, rows * i), axis=2), slice(0, cols * j), axis=3)
-    patches = ops.rearrange(whole, "b c (y i) (x j) -> b (y x) (c i j)", i=i, j=j)
-    x = ops.linear(patches, p.patch_embed)
+    x = embed_patches(ops, images, p.patch_embed, cfg.patch, cfg.grid)
     positions, prefix = ops.param(p, "pos_embed"), [ops.param(p, name) for name in cfg.prefix]
     if not cfg.embed_prefix:
         x = ops.add(x, positions, site="embed")

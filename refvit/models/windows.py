@@ -5,13 +5,16 @@ Liu et al. 2021, section 3.2: relative positions (equation 4) and the mask of sh
 
 from __future__ import annotations
 
+from functools import cache
+
 import einops
 import numpy as np
 from numpy.typing import NDArray
 
-Pair = tuple[int, int]
+from refvit.models.blocks import Pair
 
 
+@cache
 def relative_index(window: Pair, table: Pair) -> NDArray[np.intp]:
     """Return, for every two tokens of a window, the row of their bias in the table: [N * N].
 
@@ -24,9 +27,12 @@ def relative_index(window: Pair, table: Pair) -> NDArray[np.intp]:
     y, x = np.indices(window).reshape(2, -1)
     down = y[:, None] - y[None, :] + table[0] - 1
     across = x[:, None] - x[None, :] + table[1] - 1
-    return np.asarray((down * (2 * table[1] - 1) + across).ravel(), np.intp)
+    index = np.asarray((down * (2 * table[1] - 1) + across).ravel(), np.intp)
+    index.flags.writeable = False  # every caller gets this one
+    return index
 
 
+@cache
 def shift_mask(grid: Pair, window: Pair, shift: Pair) -> NDArray[np.bool_] | None:
     """Return [W, N, N], true for tokens that the cyclic shift brought into one window from two
     sides of the image; None without a shift. `grid` is a whole number of windows.
@@ -44,7 +50,9 @@ def shift_mask(grid: Pair, window: Pair, shift: Pair) -> NDArray[np.bool_] | Non
             regions = regions * 3 + (place >= cut[0]) + (place >= cut[1])
     i, j = window
     flat = einops.rearrange(regions, "(y i) (x j) -> (y x) (i j)", i=i, j=j)
-    return np.asarray(flat[:, :, None] != flat[:, None, :])
+    mask = np.asarray(flat[:, :, None] != flat[:, None, :])
+    mask.flags.writeable = False  # every caller gets this one
+    return mask
 
 
 def up_to(size: int, step: int) -> int:

@@ -4,6 +4,6 @@
 `hugging_face` and `timm` read the settings beside them, `preprocess` how images are made ready.
 """
 
-from refvit.peers.load import load_directory, load_lone
+from refvit.peers.load import configuration, load_directory, load_lone
 
-__all__ = ["load_directory", "load_lone"]
+__all__ = ["configuration", "load_directory", "load_lone"]

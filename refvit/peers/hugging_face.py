@@ -26,26 +26,20 @@ ACTIVATIONS = {"gelu": "erf", "gelu_python": "erf"} | dict.fromkeys(
 MODEL_TYPES = ("vit", "deit", "swin")
 
 
-def read_config(
-    about: dict[str, Any], found: Named, where: str
-) -> tuple[str, Fields, dict[int, str]]:
-    """Return the family, the fields of its configuration, and the class names it gives.
+def read_config(about: dict[str, Any], found: Named) -> tuple[str, Fields, dict[int, str]]:
+    """Return the family, the fields of its configuration, and the class names it gives, of a
+    `model_type` that is one of `MODEL_TYPES`.
 
-    Raises ValueError for another architecture, an unknown activation, or labels that are none.
+    Raises ValueError for an unknown activation, or labels that are none; the caller says where.
     """
-    kind = about.get("model_type")
-    if kind not in MODEL_TYPES:
-        raise ValueError(
-            f"{where}: model_type {kind!r} is not supported; {', '.join(MODEL_TYPES)} are"
-        )
-    labels = _labels(about, where)
+    kind, labels = about["model_type"], _labels(about)
     fields: Fields = {
         "image": pair(about.get("image_size", 224), "image_size"),
         "patch": pair(about.get("patch_size", 4 if kind == "swin" else 16), "patch_size"),
         "channels": whole(about, "num_channels", 3),
         "classes": _classes(about, labels, found),
         "qkv_bias": flag(about, "qkv_bias", True),
-        "gelu": activation(about.get("hidden_act", "gelu"), where),
+        "gelu": activation(about.get("hidden_act", "gelu")),
     }
     fields |= _swin(about) if kind == "swin" else _vit(about, found, kind)
     return ("swin" if kind == "swin" else "vit"), fields, labels
@@ -104,17 +98,15 @@ def _classes(about: dict[str, Any], labels: dict[int, str], found: Named) -> int
     return 2 if head is None else len(head)
 
 
-def _labels(about: dict[str, Any], where: str) -> dict[int, str]:
+def _labels(about: dict[str, Any]) -> dict[int, str]:
     given = about.get("id2label") or {}
     if not isinstance(given, dict) or not all(str(k).isdigit() for k in given):
-        raise ValueError(f"{where}: id2label maps numbers to names, got {given!r:.60}")
+        raise ValueError(f"id2label maps numbers to names, got {given!r:.60}")
     return {int(k): str(v) for k, v in given.items()}
 
 
-def activation(name: Any, where: str) -> str:
+def activation(name: Any) -> str:
     """Return the form of the GELU that a peer calls `name`."""
     if name not in ACTIVATIONS:
-        raise ValueError(
-            f"{where}: activation {name!r} is not supported; {', '.join(ACTIVATIONS)} are"
-        )
+        raise ValueError(f"activation {name!r} is not supported; {', '.join(ACTIVATIONS)} are")
     return ACTIVATIONS[name]

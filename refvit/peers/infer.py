@@ -105,7 +105,7 @@ def _heads(found: Named, fields: Fields) -> Habits:
 
 def _image(found: Named, fields: Fields) -> Habits:
     """Positions cover a square of patches, and the tokens before them or not."""
-    covered = fields["covered"] = _shape(found, "pos_embed", 3)[1]
+    covered = _shape(found, "pos_embed", 3)[1]
     prefix = fields["class_token"] + (fields["distillation"] != "none") + fields["registers"]
     for count, embed in ((covered - prefix, True), (covered, False)):
         side = math.isqrt(max(0, count))

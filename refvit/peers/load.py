@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import fields as fields_of
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from refvit.files import PICKLES, Arrays, read_json, read_sharded, read_tensors
-from refvit.matching import matched
+from refvit.matching import matched, perhaps
 from refvit.model import Model
 from refvit.models import FAMILIES, Config
 from refvit.peers import hugging_face, preprocess, timm
@@ -60,7 +59,7 @@ def load_directory(path: Path, known: Mapping[str, Any]) -> Model:
 
 def _from_timm(path: Path, about: dict[str, Any], found: Named, known: Mapping[str, Any]) -> Model:
     family, inferred, habits = infer(found, str(path))
-    fields = timm.read_config(about, family, inferred, str(path))
+    fields = timm.read_config(about, family, inferred, found)
     config = configuration(family, fields | dict(known), str(path))
     ready = preprocess.timm(about, found.naming, family, config.image, config.channels)
     names = about.get("label_names") or (about.get("pretrained_cfg") or {}).get("label_names")
@@ -80,7 +79,7 @@ def load_lone(path: Path, tensors: Arrays, known: Mapping[str, Any]) -> Model:
     """
     found = named(tensors, str(path))
     family, fields, habits = infer(found, str(path))
-    fields = {key: value for key, value in fields.items() if key != "covered"} | dict(known)
+    fields |= known
     if family == "vit" and "heads" not in fields:
         raise ValueError(
             f"{str(path)!r}: the number of heads is not in the shapes of a ViT of width "
@@ -118,7 +117,7 @@ def _tensors(path: Path) -> Arrays:
 def _from_hugging_face(
     path: Path, about: dict[str, Any], found: Named, known: Mapping[str, Any]
 ) -> Model:
-    family, fields, labels = hugging_face.read_config(about, found, str(path))
+    family, fields, labels = hugging_face.read_config(about, found)
     config = configuration(family, fields | dict(known), str(path))
     ready = preprocess.hugging_face(path, about["model_type"], config.image, config.channels)
     # Hugging Face's Swin looks at the size only where it has absolute positions.
@@ -135,11 +134,8 @@ def configuration(family: str, fields: Fields, where: str) -> Config:
     names = [field.name for field in fields_of(kind)]
     for name in fields:
         if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
-            hint = f", perhaps {near[0]}" if near else ""
-            raise ValueError(
-                f"{where}: a {family} has no {name!r}{hint}; it has {', '.join(names)}"
-            )
+            near, has = perhaps(name, names), ", ".join(names)
+            raise ValueError(f"{where}: a {family} has no {name!r}{near}; it has {has}")
     pairs = {key: (n, n) for key, n in fields.items() if key in PAIRS and isinstance(n, int)}
     try:
         config: Config = kind(**(fields | pairs))

@@ -11,6 +11,7 @@ from typing import Any
 from refvit.peers.fields import flag, pair, real, whole, wholes
 from refvit.peers.hugging_face import activation
 from refvit.peers.infer import Fields
+from refvit.peers.names import Named
 
 # Arguments that change numbers in ways refvit does not model, and the values that do not.
 SETTLED: dict[str, tuple[Any, ...]] = {
@@ -56,13 +57,12 @@ TANH = re.compile(
 POOLS = {"token": "token", "avg": "mean"}
 
 
-def read_config(about: dict[str, Any], family: str, inferred: Fields, where: str) -> Fields:
+def read_config(about: dict[str, Any], family: str, inferred: Fields, found: Named) -> Fields:
     """Return the fields of the configuration: `inferred`, overridden by what `about` says.
 
-    Raises ValueError for an argument with a value that is not supported.
+    Raises ValueError for an argument with a value that is not supported; the caller says where.
     """
-    more = about.get("model_args") or {}
-    args, name = about | more, str(about["architecture"])
+    more, args, name = about.get("model_args") or {}, _arguments(about), str(about["architecture"])
     for key, allowed in SETTLED.items():
         if args.get(key, allowed[0]) not in allowed:
             raise ValueError(f"{key} {args[key]!r:.60} is not supported; {allowed[0]!r} is")
@@ -76,9 +76,8 @@ def read_config(about: dict[str, Any], family: str, inferred: Fields, where: str
         )
         if theirs in args
     }  # fmt: skip
-    fields["gelu"] = activation(args.get("act_layer") or _named_activation(name), where)
-    size = (about.get("pretrained_cfg") or {}).get("input_size")
-    image = args.get("img_size", size[1:] if isinstance(size, list) and len(size) == 3 else None)
+    fields["gelu"] = activation(args.get("act_layer") or _named_activation(name))
+    image = _image(about)
     if image is not None:
         fields["image"] = pair(image, "img_size")
     if "patch_size" in args:
@@ -87,7 +86,19 @@ def read_config(about: dict[str, Any], family: str, inferred: Fields, where: str
         raise ValueError(f"patch_size is at least 1, got {fields['patch']}")
     if "clip" in name and family == "vit":
         fields["eps"] = 1e-5
-    return fields | (_swin(args, fields) if family == "swin" else _vit(args, fields, name, where))
+    return fields | (_swin(args, fields) if family == "swin" else _vit(args, fields, name, found))
+
+
+def _arguments(about: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a constructor: beside the architecture, or apart."""
+    return about | (about.get("model_args") or {})
+
+
+def _image(about: dict[str, Any]) -> Any:
+    """The size of images, as an argument or of the pretrained model; None if neither says it."""
+    size = (about.get("pretrained_cfg") or {}).get("input_size")
+    pretrained = size[1:] if isinstance(size, list) and len(size) == 3 else None
+    return _arguments(about).get("img_size", pretrained)
 
 
 def _named_activation(name: str) -> str:
@@ -98,18 +109,10 @@ def _named_activation(name: str) -> str:
 
 def sayings(about: dict[str, Any]) -> set[str]:
     """Return the fields a config.json settles, of those otherwise taken from habit."""
-    args = about | (about.get("model_args") or {})
-    size = (about.get("pretrained_cfg") or {}).get("input_size")
-    settled = {
-        "eps": True,
-        "heads": "num_heads" in args or "embed_dim" in args or "architecture" in about,
-        "image": "img_size" in args or size is not None,
-    }
-    return {field for field, yes in settled.items() if yes}
+    return {"eps", "heads"} | ({"image"} if _image(about) is not None else set())
 
 
-def _vit(args: dict[str, Any], inferred: Fields, name: str, where: str) -> Fields:
-    covered = inferred.pop("covered", None)
+def _vit(args: dict[str, Any], inferred: Fields, name: str, found: Named) -> Fields:
     pool = args.get("global_pool", "token")
     if pool not in POOLS:
         raise ValueError(f"global_pool {pool!r:.40} is not supported; 'token' and 'avg' are")
@@ -120,7 +123,8 @@ def _vit(args: dict[str, Any], inferred: Fields, name: str, where: str) -> Field
         fields["hidden"] = int(inferred["width"] * real(args, "mlp_ratio", 4.0))
     for key in ("layer_norm_eps", "norm_eps"):
         fields |= {"eps": real(args, key, 1e-6)} if key in args else {}
-    if "image" in inferred and covered is not None:  # DeiT-III's names do not say it
+    if "image" in inferred:  # DeiT-III's names do not say it
+        covered = found.tensors["pos_embed"].shape[1]
         down, across = (i // p for i, p in zip(inferred["image"], inferred["patch"], strict=True))
         fields["embed_prefix"] = covered != down * across
     return fields

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from refvit.images import Preprocess
 from refvit.model import Model, batched
 from refvit.models import Config, workload_records
 from refvit.params import Params
@@ -48,6 +49,14 @@ class QuantizedModel:
     @property
     def params(self) -> Params:
         return self.model.params
+
+    @property
+    def preprocess(self) -> Preprocess:
+        return self.model.preprocess
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.model.labels
 
     @cached_property
     def rounded(self) -> Model:
