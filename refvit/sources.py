@@ -7,7 +7,7 @@ functions of their arguments, so a run can be resumed and an evaluation be split
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -39,16 +39,41 @@ class Source(Protocol):
         """Return images to calibrate on: not the tested ones, where there are others."""
 
 
+def epoch_order(first: int, count: int, size: int, seed: int) -> NDArray[np.int64]:
+    """Return which of `size` images stand at places `first` to `first + count` of an endless run.
+
+    Every epoch shows each image once, in an order of its own.
+    """
+    epochs, within = np.divmod(np.arange(first, first + count), size)
+    chosen = np.empty(count, np.int64)
+    for epoch in np.unique(epochs):
+        order = np.random.default_rng([seed, int(epoch)]).permutation(size)
+        chosen[epochs == epoch] = order[within[epochs == epoch]]
+    return chosen
+
+
+@lru_cache(maxsize=2)
+def drawn_pool(size: int, seed: int, difficulty: float) -> tuple[Images, Labels]:
+    """Return the first `size` training images of `seed`, drawn once."""
+    return data.shapes10("train", size, seed, difficulty=difficulty)
+
+
 @dataclass(frozen=True)
 class Shapes10:
-    """`refvit.data.shapes10`: every training image is new, and there is no last test image."""
+    """`refvit.data.shapes10`, without a last test image. Every training image is new, unless there
+    are only `pool` of them, the first of the seed, shown in epochs."""
 
     difficulty: float = data.DIFFICULTY
+    pool: int = 0
 
     name = "shapes10"
     labels = data.LABELS
 
     def train(self, first: int, count: int, seed: int) -> tuple[Images, Labels]:
+        if self.pool:
+            images, labels = drawn_pool(self.pool, seed, self.difficulty)
+            chosen = epoch_order(first, count, self.pool, seed)
+            return images[chosen], labels[chosen]
         return data.shapes10("train", count, seed, start=first, difficulty=self.difficulty)
 
     def test(self, first: int, count: int) -> tuple[Images, Labels]:
@@ -60,10 +85,11 @@ class Shapes10:
 
 @dataclass(frozen=True)
 class Idx:
-    """IDX files in `folder`; an epoch shows every training image once, in an order of its own."""
+    """IDX files in `folder`, trained on in epochs: all of them, or the first `pool`."""
 
     folder: Path
     labels: tuple[str, ...] = tuple(str(k) for k in range(10))
+    pool: int = 0
 
     @property
     def name(self) -> str:
@@ -71,7 +97,10 @@ class Idx:
 
     @cached_property
     def _train(self) -> tuple[Images, Labels]:
-        return idx.read_split(self.folder, "train", len(self.labels))
+        images, labels = idx.read_split(self.folder, "train", len(self.labels))
+        if self.pool > len(labels):
+            raise ValueError(f"{self.name} has {len(labels)} training images, {self.pool} wanted")
+        return images[: self.pool or None], labels[: self.pool or None]
 
     @cached_property
     def _test(self) -> tuple[Images, Labels]:
@@ -79,12 +108,7 @@ class Idx:
 
     def train(self, first: int, count: int, seed: int) -> tuple[Images, Labels]:
         images, labels = self._train
-        place = np.arange(first, first + count)
-        epochs, within = np.divmod(place, len(labels))
-        chosen = np.empty(count, np.int64)
-        for epoch in np.unique(epochs):
-            order = np.random.default_rng([seed, int(epoch)]).permutation(len(labels))
-            chosen[epochs == epoch] = order[within[epochs == epoch]]
+        chosen = epoch_order(first, count, len(labels), seed)
         return images[chosen], labels[chosen]
 
     def test(self, first: int, count: int) -> tuple[Images, Labels]:
@@ -96,7 +120,7 @@ class Idx:
 
     def __reduce__(self) -> Any:
         """Send the folder, not the images, to another process."""
-        return Idx, (self.folder, self.labels)
+        return Idx, (self.folder, self.labels, self.pool)
 
 
 @dataclass(frozen=True)

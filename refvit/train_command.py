@@ -81,10 +81,10 @@ def run_train(args: argparse.Namespace) -> tuple[str, Any]:
 def source_of(recipe: TrainRecipe, folder: Path | None) -> Source:
     """Return the images a recipe is trained on; ValueError if they lie in no folder."""
     if recipe.data == "shapes10":
-        return Shapes10(recipe.difficulty)
+        return Shapes10(recipe.difficulty, recipe.pool)
     if folder is None:
         raise ValueError("this recipe reads IDX files; name their folder with --data DIR")
-    source, config = Idx(folder, recipe.class_names), recipe.config
+    source, config = Idx(folder, recipe.class_names, recipe.pool), recipe.config
     images, _ = source.train(0, 1, 0)
     wanted = (*config.image, config.channels)
     if images.shape[1:] != wanted:

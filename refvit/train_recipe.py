@@ -35,6 +35,7 @@ class TrainRecipe:
     model: str = say("variant to train", "nano_vit")
     data: str = say("shapes10, or idx for the files in --data", "shapes10")
     images: int = say("images seen in all", 900_000)
+    pool: int = say("different images among them, 0 for all there are", 0)
     batch: int = say("images a step", 128)
     shards: int = say("threads that share a batch", 2)
     rate: float = say("peak learning rate", 2e-3)
@@ -61,9 +62,10 @@ class TrainRecipe:
         self._check_model()
         if self.shards < 1 or self.batch % self.shards:
             raise ValueError(f"a batch of {self.batch} cannot be cut into {self.shards} shards")
-        if self.batch < 1 or self.images < self.batch:
+        if self.batch < 1 or self.images < self.batch or self.pool < 0:
             raise ValueError(
-                f"a run sees at least one batch; got {self.images} images in {self.batch}s"
+                "a run sees at least one batch, of a pool that is not below 0; got "
+                f"{self.images} images in {self.batch}s, pool {self.pool}"
             )
         if not (0 < self.rate < math.inf and 0 < self.clip < math.inf):
             raise ValueError(f"rate and clip are above 0; got {self}")

@@ -100,6 +100,21 @@ def test_shapes_are_a_source():
     assert (images.shape, labels.shape) == ((3, 32, 32, 3), (3,))
 
 
+def test_a_pool_is_shown_in_epochs(folder):
+    """The first images of the seed, each once an epoch; of files, the first of them."""
+    source = Shapes10(pool=6)
+    images, labels = source.train(0, 12, seed=2)
+    pool, names = Shapes10().train(0, 6, seed=2)
+    for part in (slice(0, 6), slice(6, 12)):
+        order = [np.flatnonzero((pool == image).all((1, 2, 3))).item() for image in images[part]]
+        assert sorted(order) == list(range(6))
+        assert (labels[part] == names[order]).all()
+    assert np.array_equal(source.train(4, 5, seed=2)[0], images[4:9])
+    assert len({i.tobytes() for i in Idx(folder, pool=7).train(0, 70, 0)[0]}) == 7
+    with pytest.raises(ValueError, match="has 30 training images, 31 wanted"):
+        Idx(folder, pool=31).train(0, 1, 0)
+
+
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(1, 256, (8, 9, 7, 2), np.uint8)
 LABELS = np.arange(8) % 4
