@@ -15,21 +15,34 @@ from typing import Any, NoReturn
 import refvit
 from refvit import demo, inspect_model
 from refvit.accel import MACHINES
+from refvit.doctor import add_doctor, run_doctor
 from refvit.evaluate_command import add_evaluate, run_evaluate
 from refvit.files import writable, write_text
 from refvit.hub import add_pull, run_pull
+from refvit.integer.specification import add_spec, run_spec
 from refvit.models import tuples
+from refvit.quantize_command import (
+    add_profiles,
+    add_prove,
+    add_quantize,
+    run_profiles,
+    run_prove,
+    run_quantize,
+)
 from refvit.train_command import add_train, run_train
+from refvit.vectors_command import add_vectors, run_vectors
 
 Command = Callable[[argparse.Namespace], tuple[str, Any]]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; return its exit code: 0, or 2 for anything the user can mend."""
+    """Run the command line; return its exit code: 0, 2 for anything the user can mend, or 1 where
+    a command's data is an object that says `"ok": false`: what it checked is not so."""
     try:
         args = build_parser().parse_args(argv)
         text, data = args.run(args)
-        return _print(json.dumps(data, indent=2) if args.json else text)
+        _print(json.dumps(data, indent=2) if args.json else text)
+        return int(isinstance(data, dict) and data.get("ok") is False)
     except (ValueError, TypeError, OSError, OverflowError) as error:
         return _complain(error)
     except KeyboardInterrupt:
@@ -44,7 +57,7 @@ def _complain(error: Exception) -> int:
     return 2
 
 
-def _print(text: str) -> int:
+def _print(text: str) -> None:
     """Write `text`; a reader that closes the pipe early, as `head` does, is no error."""
     try:
         print(text, flush=True)
@@ -53,7 +66,6 @@ def _print(text: str) -> int:
     except OSError:
         sys.stdout = None
         raise
-    return 0
 
 
 class _Parser(argparse.ArgumentParser):
@@ -83,9 +95,21 @@ def build_parser() -> argparse.ArgumentParser:
         _simulate_options,
     )
     _add(commands, "info", _info, "layers, shapes, parameters and MACs of a model", _info_options)
-    _add(commands, "evaluate", run_evaluate, "accuracy on labelled images", _evaluate_options)
+    _add(commands, "quantize", run_quantize, "compile a model to integers", _with(add_quantize))
+    _add(commands, "prove", run_prove, "the range of every integer of a model", _with(add_prove))
+    _add(
+        commands,
+        "profiles",
+        run_profiles,
+        "kernels compared: accuracy, error, cost",
+        _with(add_profiles),
+    )
+    _add(commands, "spec", run_spec, "the specification of the integer engine", add_spec)
+    _add(commands, "evaluate", run_evaluate, "accuracy on labelled images", _with(add_evaluate))
+    _add(commands, "vectors", run_vectors, "test vectors, written or checked", add_vectors)
     _add(commands, "pull", run_pull, "download a model of the Hugging Face Hub", add_pull)
     _add(commands, "train", run_train, "train a model on shapes10, resumable", add_train)
+    _add(commands, "doctor", run_doctor, "is this machine's arithmetic exact", add_doctor)
     return parser
 
 
@@ -183,9 +207,14 @@ def _field(text: str) -> tuple[str, Any]:
     return name, tuples(parsed)
 
 
-def _evaluate_options(parser: argparse.ArgumentParser) -> None:
-    _model_option(parser)
-    add_evaluate(parser)
+def _with(options: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Return what adds a model and then `options`."""
+
+    def both(parser: argparse.ArgumentParser) -> None:
+        _model_option(parser)
+        options(parser)
+
+    return both
 
 
 def _at_least(least: int) -> Callable[[str], int]:

@@ -89,17 +89,20 @@ def evaluate(
     engine: str = "float",
     recipe: str = "w8a8",
     executor: Executor | None = None,
+    exact: Model | None = None,
 ) -> Evaluation:
     """Return how `model` does on the first `count` test images of `source` (None: all, or 10,000).
 
     A float model is evaluated as `engine` says: "float", "simulated" or "integer", the latter two
     quantized by `recipe` with 128 calibration images of the source; a quantized or compiled model
-    as it is. `executor` shares the batches; one of processes needs a source and model that can be
-    sent there, as all of refvit's can. Raises ValueError for an unknown engine, or for classes of
-    the source that are not the model's.
+    as it is, and compared with the float model `exact` if one is given. `executor` shares the
+    batches; one of processes needs a source and model that can be sent there, as all of refvit's
+    can. Raises ValueError for an unknown engine, or for classes of the source that are not the
+    model's.
     """
     source = Shapes10() if source is None else source
-    ready, exact, engine = prepared(model, source, engine, recipe)
+    ready, stem, engine = prepared(model, source, engine, recipe)
+    exact = stem if exact is None else exact
     labels = ready.labels
     if len(labels) != len(source.labels):
         raise ValueError(f"the model has {len(labels)} classes, {source.name} {len(source.labels)}")

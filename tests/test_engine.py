@@ -24,7 +24,7 @@ from refvit.quant import QParams, Recipe, Spec
 
 # A compiled nano_vit (tests/golden/make_engine.py), and its logits of the first 12 test images.
 GOLDEN = Path(__file__).parent / "golden" / "nano_vit_w8a8.safetensors"
-DIGEST = "08f85cc79d1fd7c6b3a7c99789b5f3b488843d8f3bd86ce47f4c873f0ca048b8"
+DIGEST = "4a666dd571012c7102f3b7c5f14b19de8d5dad1fd434c05e464a106cba7bbcca"
 
 
 @pytest.fixture(scope="module")

@@ -48,9 +48,11 @@ def test_dependencies_point_one_way(path):
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_run_time_needs_four_libraries_and_no_pickle(path):
     tops = {name.split(".")[0] for name in imported(path) if name}
-    lazy = {"plot.py": {"matplotlib", "IPython"}, "hub.py": {"huggingface_hub"}}.get(
-        path.name, set()
-    )
+    lazy = {
+        "plot.py": {"matplotlib", "IPython"},
+        "hub.py": {"huggingface_hub"},
+        "extra.py": {"hypothesis"},
+    }.get(path.name, set())
     assert tops <= RUN_TIME | lazy | set(sys.stdlib_module_names)
     assert not tops & {"pickle", "urllib", "http", "socket", "torch"}
 

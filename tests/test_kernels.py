@@ -34,25 +34,26 @@ def exact_softmax(x):
 def test_exp_is_within_two_thousandths_for_every_8_bit_difference(scale):
     c = constants(softmax.plan("s", scale, 1 / 255, *INT8, 256))
     below = np.arange(256)
-    got = softmax.exp2(softmax.octaves(below, c, PLAIN.requantize)) / 11902
+    got = softmax.exp2(softmax.octaves(below, c, PLAIN.requantize)) / 47607
     with np.errstate(under="ignore"):
         exact = np.exp(-below * scale)
-    assert np.abs(got - exact).max() <= 2.1e-3
+    assert np.abs(got - exact).max() <= 2.0e-3
 
 
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("bits", [8, 16])
-@pytest.mark.parametrize("tokens", [1, 5, 65, 197])
+@pytest.mark.parametrize("tokens", [1, 5, 65, 197, 1024])
 def test_softmax_is_within_its_bound_and_keeps_order(scale, bits, tokens):
-    """|code - exact / out_scale| <= 0.5 + 0.0045 / out_scale, and rows sum to one within that."""
+    """|code - exact / out_scale| <= 0.5 + (0.0023 + N / 95214) / out_scale, as clause 4.1 says."""
     out_scale = 1 / (2**bits - 1)
     c = constants(softmax.plan("s", scale, out_scale, *INT8, tokens))
     rng = np.random.default_rng(tokens)
     x = rng.integers(-128, 128, (40, tokens)).astype(np.int8)
-    x[0], x[1] = 5, -128
+    x[0], x[1], x[2], x[3] = 5, -128, 122, -34
+    x[2:4, 0] = 127  # one far above many alike, whose roundings add up
     got = softmax.softmax(x, c, PLAIN, 0, 2**bits - 1).astype(np.int64)
     exact = exact_softmax(x * scale)
-    assert np.abs(got - exact / out_scale).max() <= 0.5 + 0.0045 / out_scale
+    assert np.abs(got - exact / out_scale).max() <= 0.5 + (0.0023 + tokens / 95214) / out_scale
     order = np.argsort(x, axis=1)
     assert (np.diff(np.take_along_axis(got, order, 1), axis=1) >= 0).all()
     assert np.abs(got.sum(1) * out_scale - 1).max() <= 0.006 + tokens * out_scale / 2
@@ -208,11 +209,11 @@ def test_every_proved_range_of_a_kernel_is_nearly_reached():
 
 
 def test_the_specification_names_the_constants_of_the_code():
-    text = refvit.integer.__doc__
+    text = refvit.integer.specification()
     for value in (softmax.B, softmax.C, gelu.END, gelu.ONE):
         assert re.search(rf"\b{value}\b", text), value
-    for name, value in (("2**27", softmax.RECIPROCAL), ("2**29", 2 * layer_norm.ROOT_BITS - 1)):
-        assert name == f"2**{value}"
+    for name, value in (("2^27", softmax.RECIPROCAL), ("2^29", 2 * layer_norm.ROOT_BITS - 1)):
+        assert name == f"2^{value}"
         assert f"({name} //" in text
 
 

@@ -21,6 +21,7 @@ IntArray = NDArray[Any]
 FLOAT32_EXACT = 1 << 24
 PRODUCT_EXACT = 1 << 28  # times a 24-bit multiplier, plus a half: below 2**53
 BLOCK = 1 << 15  # elements requantized at a time: 256 KB of float64
+ROWS = 1 << 18  # elements of whole rows at a time: fewer, and the work on a row's figures dominates
 
 
 class Requantize(Protocol):
@@ -82,22 +83,45 @@ def fast_requantize(
     factor = np.ldexp(multiplier.astype(np.float64), -shift)
     half = 0.5 if bias is None else bias * factor + 0.5
     rows = max(1, BLOCK // max(1, flat.shape[1]))
+    buffer = np.empty((min(rows, len(flat)), flat.shape[1]))
+    reach, steepest = _largest(bias), float(np.abs(factor).max())
     for i in range(0, len(flat), rows):
         part = flat[i : i + rows]
-        if _bound(part) + _largest(bias) > PRODUCT_EXACT:
+        bound = _bound(part) + reach
+        if bound > PRODUCT_EXACT:
             whole = part.astype(np.int64)
             out[i : i + rows] = requantize(whole, multiplier, shift, lo, hi, bias)
             continue
-        scaled = np.multiply(part, factor, dtype=np.float64)
+        scaled = buffer[: len(part)]
+        np.copyto(scaled, part)
+        scaled *= factor
         scaled += half
         np.floor(scaled, out=scaled)
-        out[i : i + rows] = np.clip(scaled, lo, hi, out=scaled)
+        if bound * steepest >= min(-lo, hi):  # else nothing can saturate
+            np.clip(scaled, lo, hi, out=scaled)
+        np.copyto(out[i : i + rows], scaled, casting="unsafe")
     return out.reshape(acc.shape)
 
 
 def _bound(acc: Any) -> int:
-    """The greatest |acc|: known of float32, which `fast_matmul` gives only below 2**24."""
-    return FLOAT32_EXACT if acc.dtype == np.float32 else max(-int(acc.min()), int(acc.max()))
+    """The greatest |acc|: known of float32, which `fast_matmul` gives only below 2**24, and of
+    codes by their type."""
+    if acc.dtype == np.float32:
+        return FLOAT32_EXACT
+    return largest_code(acc.dtype) if acc.itemsize < 4 else max(-int(acc.min()), int(acc.max()))
+
+
+def in_rows(kernel: Callable[..., IntArray], *arrays: IntArray) -> IntArray:
+    """Return `kernel(*arrays)` for a kernel of rows, arrays [..., C] alike, cut into blocks."""
+    first = arrays[0]
+    rows = [array.reshape(-1, array.shape[-1]) for array in arrays]
+    step = max(1, ROWS // first.shape[-1])
+    if len(rows[0]) <= step:
+        return kernel(*arrays)
+    blocks = (slice(i, i + step) for i in range(0, len(rows[0]), step))
+    return np.concatenate([kernel(*(part[i] for part in rows)) for i in blocks]).reshape(
+        first.shape
+    )
 
 
 def _largest(bias: IntArray | None) -> int:

@@ -17,13 +17,15 @@ IntArray = NDArray[Any]
 
 @dataclass(frozen=True)
 class Proof:
-    """At `site`, the value called `what` lies in [lo, hi] and is held in `width` bits."""
+    """At `site`, the value called `what` lies in [lo, hi] and is held in `width` bits; `why` says
+    what determines the range."""
 
     site: str
     what: str
     lo: int
     hi: int
     width: int
+    why: str = ""
 
     @property
     def bits(self) -> int:
@@ -33,13 +35,15 @@ class Proof:
         )
 
 
-def prove(site: str, what: str, lo: int, hi: int, mend: str, width: int = 32) -> Proof:
+def prove(
+    site: str, what: str, lo: int, hi: int, mend: str, width: int = 32, why: str = ""
+) -> Proof:
     """Return the proof that [lo, hi] fits signed `width` bits; OverflowError if it does not.
 
     >>> prove("fc", "accumulator", -5, 300, "").bits
     10
     """
-    proof = Proof(site, what, int(lo), int(hi), width)
+    proof = Proof(site, what, int(lo), int(hi), width, why)
     if proof.bits > width:
         found = f"{what} range [{proof.lo}, {proof.hi}]"
         raise OverflowError(f"{site}: {found} does not fit int{width}; {mend}")
@@ -48,7 +52,8 @@ def prove(site: str, what: str, lo: int, hi: int, mend: str, width: int = 32) ->
 
 def prove_codes(site: str, lo: int, hi: int) -> Proof:
     """Return the proof that a kernel's input codes fit int16, the widest it is made for."""
-    return prove(site, "input code", lo, hi, "give the input at most 16 signed bits", width=16)
+    mend, why = "give the input at most 16 signed bits", "the grid of the input"
+    return prove(site, "input code", lo, hi, mend, 16, why)
 
 
 def dot_range(weight: IntArray, bias: IntArray | None, lo: int, hi: int) -> tuple[int, int]:
@@ -64,10 +69,18 @@ def dot_range(weight: IntArray, bias: IntArray | None, lo: int, hi: int) -> tupl
     return low, max(0, int(up.max()), int((up + offset).max()))
 
 
-def product_range(inner: int, a: tuple[int, int], b: tuple[int, int]) -> tuple[int, int]:
-    """Return the range of a dot product of `inner` codes from [a] by codes from [b]."""
+def product_range(
+    inner: int, a: tuple[int, int], b: tuple[int, int], total: int | None = None
+) -> tuple[int, int]:
+    """Return the range of a dot product of `inner` codes from [a] by codes from [b].
+
+    If the codes of `a` are probabilities whose sum is at most `total`, that bounds it as well.
+    """
     ends = [x * y for x in a for y in b]
-    return min(0, inner * min(ends)), max(0, inner * max(ends))
+    low, high = min(0, inner * min(ends)), max(0, inner * max(ends))
+    if total is None:
+        return low, high
+    return max(low, min(0, total * b[0])), min(high, max(0, total * b[1]))
 
 
 def widest(proofs: list[Proof]) -> Proof:

@@ -18,14 +18,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from refvit.integer.arithmetic import PLAIN, code_dtype
 from refvit.integer.bounds import Proof, dot_range, product_range, prove
 from refvit.integer.fixedpoint import GUARD, dyadic, real_of
-from refvit.integer.kernels import gelu, layer_norm, softmax
+from refvit.integer.kernels.profiles import LOG2_BITS, profile
+from refvit.integer.kernels.softmax import ROW_SUM
 from refvit.ops.functional import concat_shape, padded_shape
 from refvit.ops.protocol import Index, Mask
 from refvit.ops.shape_ops import rearranged_shape, selected_shape
 from refvit.params import Params
-from refvit.quant import QParams, quantize
+from refvit.quant import Grid, Log2Grid, QParams, quantize
 
 IntArray = NDArray[Any]
 WIDTH = "give it fewer bits in the recipe"
@@ -36,7 +38,9 @@ class Coded:
     """What the compiler knows of a value: [shape] codes on the grid `q`."""
 
     shape: tuple[int, ...]
-    q: QParams
+    q: Grid
+    span: tuple[int, int] | None = None  # where its integers are known to lie closer than the grid
+    total: int | None = None  # the greatest sum of its integers over the last axis, if known
 
     @property
     def scale(self) -> float:
@@ -44,20 +48,22 @@ class Coded:
 
     @property
     def range(self) -> tuple[int, int]:
-        return self.q.lo, self.q.hi
+        return self.span or self.q.range
 
 
 class CompileOps:
     """Collects `constants`, `proofs` and relabelled `qparams` while a model runs on it."""
 
-    def __init__(self, qparams: Mapping[str, QParams]) -> None:
+    def __init__(self, qparams: Mapping[str, Grid], kernels: str = "refvit") -> None:
         self.qparams = dict(qparams)
+        self.profile = profile(kernels)
+        self.widths: dict[str, int] = {}  # bits of every learned tensor's codes
         self.constants: dict[str, IntArray] = {}
         self.proofs: list[Proof] = []
 
     def _emit(self, site: str, shape: tuple[int, ...], **constants: Any) -> Coded:
         """Store the constants of a site with the clamp of its output, and return that output."""
-        out = self._grid(site)
+        out = self.qparams[site]
         constants["clamp"] = np.array([out.lo, out.hi], np.int32)
         self.constants |= {f"{site}.{name}": np.asarray(c) for name, c in constants.items()}
         return Coded(shape, out)
@@ -65,11 +71,13 @@ class CompileOps:
     def _grid(self, site: str) -> QParams:
         if site not in self.qparams:
             raise ValueError(f"{site}: the quantized model has no grid for this site")
-        if self.qparams[site].zero_point:
+        grid = self.qparams[site]
+        if not isinstance(grid, QParams) or grid.zero_point:
             raise ValueError(f"{site}: the engine is symmetric; this grid's zero point is not 0")
-        return self.qparams[site]
+        return grid
 
     def input(self, x: Any, *, site: str) -> Coded:
+        self._grid(site)
         return self._emit(site, x.shape)
 
     def output(self, x: Coded, *, site: str) -> Coded:
@@ -78,6 +86,7 @@ class CompileOps:
     def param(self, p: Params, name: str) -> Coded:
         tensor, grid = getattr(p, name), self._grid(p.at(name))
         self.constants[p.at(name)] = quantize(tensor.astype(np.float64), grid)
+        self.widths[p.at(name)] = grid.bits
         return Coded(tensor.shape, grid)
 
     def linear(self, x: Coded, p: Params) -> Coded:
@@ -94,7 +103,10 @@ class CompileOps:
         if p.get("bias") is not None:
             constants["bias"] = self._bias(p, label * x.scale)
         bounds = dot_range(codes, constants.get("bias"), *x.range)
-        self.proofs.append(prove(p.path, "accumulator", *bounds, WIDTH))
+        heaviest = int(np.abs(codes.astype(np.int64)).sum(1).max())
+        why = f"sum |w| <= {heaviest}, codes in [{x.range[0]}, {x.range[1]}], bias"
+        self.proofs.append(prove(p.path, "accumulator", *bounds, WIDTH, why=why))
+        self.widths[p.at("weight")] = grid.bits
         return self._emit(p.path, (*x.shape[:-1], len(codes)), **constants)
 
     def _bias(self, p: Params, scale: NDArray[Any]) -> IntArray:
@@ -110,34 +122,51 @@ class CompileOps:
         if multiplier == 0:
             raise OverflowError(f"{site}: its scale is 2**54 times its product's; calibrate again")
         self.qparams[site] = self._grid(site).with_scale(product / real_of(multiplier, shift))
-        bounds = product_range(a.shape[-1], a.range, b.range)
-        self.proofs.append(prove(site, "accumulator", *bounds, WIDTH))
+        bounds = product_range(a.shape[-1], a.range, b.range, a.total)
+        why = f"{a.shape[-1]} products of codes" if a.total is None else f"row sum <= {a.total}"
+        self.proofs.append(prove(site, "accumulator", *bounds, WIDTH, why=why))
         shape = (*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1])
-        return self._emit(site, shape, multiplier=multiplier, shift=shift)
+        constants = {"multiplier": multiplier, "shift": shift}
+        if isinstance(a.q, Log2Grid):
+            constants["power"] = np.array(a.q.power, np.int32)
+        return self._emit(site, shape, **constants)
 
     def add(self, a: Coded, b: Coded, *, site: str) -> Coded:
         steps = np.array([a.scale, b.scale]) / float(self._grid(site).scale) * 2.0**GUARD
         multiplier, shift = dyadic(steps, site)
-        reach = sum(max(-x.q.lo, x.q.hi) * step + 1 for x, step in zip((a, b), steps, strict=True))
+        largest = (max(-x.range[0], x.range[1]) for x in (a, b))
+        reach = sum(size * step + 1 for size, step in zip(largest, steps, strict=True))
         end = int(np.ceil(reach)) + (1 << GUARD)
-        self.proofs.append(prove(site, "sum with guard bits", -end, end, WIDTH))
+        why = f"both addends in 2**-{GUARD} of the output's steps"
+        self.proofs.append(prove(site, "sum with guard bits", -end, end, WIDTH, why=why))
         shape = np.broadcast_shapes(a.shape, b.shape)
         return self._emit(site, shape, multiplier=multiplier, shift=shift)
 
     def gelu(self, x: Coded, *, site: str, form: str = "erf") -> Coded:
-        constants, proofs = gelu.plan(site, x.scale, float(self._grid(site).scale), *x.range)
+        grid, kernel = self._grid(site), self.profile.gelu
+        constants, proofs = kernel.plan(site, x.scale, float(grid.scale), *x.range)
         self.proofs += proofs
-        return self._emit(site, x.shape, **constants)
+        out = self._emit(site, x.shape, **constants)
+        if not kernel.elementwise:
+            return out
+        codes = np.arange(x.range[0], x.range[1] + 1).astype(code_dtype(*x.range))
+        results = kernel.run(codes, Params(constants), PLAIN, grid.lo, grid.hi)
+        return replace(out, span=(int(results.min()), int(results.max())))
 
     def softmax(self, x: Coded, *, site: str, mask: Mask | None = None) -> Coded:
-        out = float(self._grid(site).scale)
-        constants, proofs = softmax.plan(site, x.scale, out, *x.range, x.shape[-1])
+        if self.profile.log2:
+            self.qparams[site] = Log2Grid(LOG2_BITS)
+        out = float(self.qparams[site].scale if self.profile.log2 else self._grid(site).scale)
+        constants, proofs = self.profile.softmax.plan(site, x.scale, out, *x.range, x.shape[-1])
         self.proofs += proofs
-        return self._emit(site, x.shape, **constants)
+        if self.profile.log2:
+            constants["log2"] = np.array(LOG2_BITS, np.int32)
+        total = next(proof.hi for proof in proofs if proof.what == ROW_SUM)
+        return replace(self._emit(site, x.shape, **constants), total=total)
 
     def layer_norm(self, x: Coded, p: Params, *, eps: float) -> Coded:
-        out = float(self._grid(p.path).scale)
-        constants, proofs = layer_norm.plan(p.path, x.scale, out, *x.range, p.weight, p.bias, eps)
+        out, plan = float(self._grid(p.path).scale), self.profile.layer_norm.plan
+        constants, proofs = plan(p.path, x.scale, out, *x.range, p.weight, p.bias, eps)
         self.proofs += proofs
         return self._emit(p.path, x.shape, **constants)
 
@@ -147,21 +176,22 @@ class CompileOps:
         label = x.scale / count / real_of(multiplier, shift)
         self.qparams[site] = self._grid(site).with_scale(label)
         bounds = product_range(count, x.range, (1, 1))
-        self.proofs.append(prove(site, "sum", *bounds, WIDTH))
+        self.proofs.append(prove(site, "sum", *bounds, WIDTH, why=f"{count} codes"))
         shape = x.shape[:axis] + x.shape[axis + 1 :]
         return self._emit(site, shape, multiplier=multiplier, shift=shift)
 
     def rearrange(self, x: Coded, pattern: str, /, **sizes: int) -> Coded:
-        return replace(x, shape=rearranged_shape(x.shape, pattern, sizes))
+        return replace(x, shape=rearranged_shape(x.shape, pattern, sizes), total=None)
 
     def select(self, x: Coded, index: Index, *, axis: int) -> Coded:
-        return replace(x, shape=selected_shape(x.shape, index, axis))
+        return replace(x, shape=selected_shape(x.shape, index, axis), total=None)
 
     def roll(self, x: Coded, shifts: tuple[int, ...], *, axes: tuple[int, ...]) -> Coded:
-        return x
+        return replace(x, total=None)
 
     def pad(self, x: Coded, after: tuple[int, ...], *, axes: tuple[int, ...]) -> Coded:
-        return replace(x, shape=padded_shape(x.shape, after, axes))
+        span = (min(0, x.range[0]), max(0, x.range[1]))
+        return replace(x, shape=padded_shape(x.shape, after, axes), span=span, total=None)
 
     def concat(self, parts: Sequence[Coded], *, axis: int, site: str) -> Coded:
         steps = np.array([part.scale for part in parts]) / float(self._grid(site).scale)

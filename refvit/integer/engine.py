@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,9 @@ from refvit.model import check_pixels
 from refvit.models import Config, describe_config, forward, logits_site
 from refvit.ops import Shape
 from refvit.params import Params
-from refvit.quant import QParams, QuantizedModel, quantize
+from refvit.quant import Grid, Log2Grid, QParams, QuantizedModel, quantize
 
 IntArray = NDArray[Any]
-KERNELS = ("refvit",)
 RESIZE = "an engine has one size: quantize and compile model.at({}, {})"
 
 
@@ -35,7 +34,9 @@ class IntegerModel:
     """An integer-only model: `engine(pixels)` are int32 logits at one common scale.
 
     `constants` are all the integers it computes with. `scales` are labels by site: that of the
-    input is read when pixels are coded, the others never. `proofs` are the ranges.
+    input is read when pixels are coded, the others never. `proofs` are the ranges, `kernels` is
+    the profile, `widths` the bits of the codes of every learned tensor, `provenance` says what was
+    compiled, when it is known.
     """
 
     config: Config
@@ -45,6 +46,9 @@ class IntegerModel:
     preprocess: Preprocess
     labels: tuple[str, ...]
     recipe: str
+    kernels: str = "refvit"
+    widths: Mapping[str, int] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(self, pixels: NDArray[Any], arithmetic: Arithmetic = FAST) -> NDArray[np.int32]:
         """Return logits [B, classes] int32 of normalised pixels [B, C, H, W] float32.
@@ -69,11 +73,19 @@ class IntegerModel:
         Raises TypeError for codes that are not integers, ValueError for another shape or for a
         code outside the grid of the input, for which nothing was proved.
         """
-        self._check_codes(codes)
-        ops = IntegerOps(self.constants, self.scales, arithmetic, tap)
+        self.check_codes(codes)
+        ops = self.ops(arithmetic, tap)
         return np.asarray(forward(ops, codes, self.constants, self.config).codes.astype(np.int32))
 
-    def _check_codes(self, codes: IntArray) -> None:
+    def ops(
+        self,
+        arithmetic: Arithmetic = FAST,
+        tap: Callable[[str, IntArray], Any] = lambda site, codes: None,
+    ) -> IntegerOps:
+        """Return the interpreter that `run` gives the model's forward to."""
+        return IntegerOps(self.constants, self.scales, arithmetic, tap, self.kernels)
+
+    def check_codes(self, codes: IntArray) -> None:
         shape = (self.config.channels, *self.config.image)
         lo, hi = self.constants.input.clamp.tolist()
         if not np.issubdtype(codes.dtype, np.integer):
@@ -83,9 +95,11 @@ class IntegerModel:
         if codes.min() < lo or codes.max() > hi:
             raise ValueError(f"codes lie in [{lo}, {hi}]; there is one outside")
 
-    def grid(self, site: str) -> QParams:
+    def grid(self, site: str) -> Grid:
         """Return the grid that the codes of activation `site` stand for."""
         lo, hi = self.constants[site].clamp.tolist()
+        if self.constants[site].get("log2") is not None:
+            return Log2Grid(int(self.constants[site].log2))
         signed = lo < 0
         return QParams(np.asarray(self.scales[site]), hi.bit_length() + signed, signed)
 
@@ -96,10 +110,10 @@ class IntegerModel:
 
     @cached_property
     def digest(self) -> str:
-        """The sha256 of everything that decides the codes, as hexadecimal: the specification, the
-        configuration, the scale by which pixels are coded, and every integer constant."""
+        """The sha256 of everything that decides the codes, as hexadecimal: the specification and
+        profile, the configuration, the scale by which pixels are coded, every integer constant."""
         config = json.dumps(describe_config(self.config), sort_keys=True)
-        head = f"{SPECIFICATION} {config} {self.scales['input']!r}"
+        head = f"{SPECIFICATION} {self.kernels} {config} {self.scales['input']!r}"
         state = hashlib.sha256(head.encode())
         for name, tensor in sorted(self.constants.items()):
             state.update(f"{name} {tensor.dtype.newbyteorder('<').str} {tensor.shape}".encode())
@@ -107,7 +121,8 @@ class IntegerModel:
         return state.hexdigest()
 
     def __repr__(self) -> str:
-        return f"IntegerModel({self.recipe}, {len(self.proofs)} ranges proved, {self.digest[:16]})"
+        about = f"{self.recipe}, {self.kernels}, {len(self.proofs)} ranges proved"
+        return f"IntegerModel({about}, {self.digest[:16]})"
 
     def save(self, path: str | Path) -> None:
         """Write the artefact: one safetensors file that `refvit.load` replays bit for bit."""
@@ -117,17 +132,16 @@ class IntegerModel:
 def compile(quantized: QuantizedModel, kernels: str = "refvit") -> IntegerModel:
     """Compile a quantized model to integers, proving every range on the way.
 
-    `kernels` names the profile of softmax, GELU and LayerNorm. Raises OverflowError naming the
-    site, the range and the recipe change that would mend it; ValueError for an unknown profile.
+    `kernels` names the profile of softmax, GELU and LayerNorm: refvit, ivit, log2 or table. Raises
+    OverflowError naming the site, the range and the recipe change that would mend it; ValueError
+    for an unknown profile.
     """
     if not isinstance(quantized, QuantizedModel):
         raise TypeError(f"compile takes what refvit.quantize gives; got {quantized!r:.60}")
-    if kernels not in KERNELS:
-        raise ValueError(f"no kernel profile {kernels!r}; there is {', '.join(KERNELS)}")
-    ops, model = CompileOps(quantized.qparams), quantized.model
+    ops, model = CompileOps(quantized.qparams, kernels), quantized.model
     image = Shape((1, model.config.channels, *model.config.image))
     forward(ops, image, model.params, model.config)
-    scales = {site: float(q.scale) for site, q in ops.qparams.items() if q.axis is None}
+    scales = {site: float(q.scale) for site, q in ops.qparams.items() if q.scale.ndim == 0}
     return IntegerModel(
         model.config,
         Params(ops.constants),
@@ -136,6 +150,9 @@ def compile(quantized: QuantizedModel, kernels: str = "refvit") -> IntegerModel:
         model.preprocess,
         model.labels,
         quantized.recipe,
+        kernels,
+        ops.widths,
+        {"source": Path(model.source).name, "numpy": np.__version__},
     )
 
 

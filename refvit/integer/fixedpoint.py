@@ -24,8 +24,8 @@ MAX_SHIFT = 53  # beyond it float64 could not tell a product below one half from
 def dyadic(real: Any, site: str = "") -> tuple[IntArray, IntArray]:
     """Return int32 (multiplier, shift) with `real ~ multiplier / 2**shift`, 1 <= shift <= 53.
 
-    2**23 <= |multiplier| < 2**24, except that a factor below 2**-30 is met to 2**-54 absolutely,
-    and 0 is (0, 1). Raises OverflowError for |real| >= 2**23 (`site` is named).
+    Clause 2.1: 2**23 <= |multiplier| < 2**24, except that a factor below 2**-30 is met to 2**-54
+    absolutely, and 0 is (0, 1). Raises OverflowError for |real| >= 2**23 (`site` is named).
 
     >>> m, s = dyadic(0.3); int(m), int(s), float(m / 2.0**s)
     (10066330, 25, 0.30000001192092896)
@@ -60,8 +60,8 @@ def requantize(
 ) -> IntArray:
     """Return `clip(floor((acc + bias) * multiplier / 2**shift + 1/2), lo, hi)` as int32.
 
-    One rounding, ties toward plus infinity. `acc + bias` is int32; the product is the only
-    64-bit value of the engine (32 x 24 -> 56 bits).
+    One rounding, ties toward plus infinity: clause 2.2 of the specification. `acc + bias` is int32;
+    the product is the only 64-bit value of the engine (32 x 24 -> 56 bits).
 
     >>> requantize(np.array([5, -5, 6]), *dyadic(0.5), -128, 127)
     array([ 3, -2,  3], dtype=int32)
@@ -76,13 +76,17 @@ def requantize(
 def shift_round(x: IntArray, shift: Any) -> IntArray:
     """Return int32 `floor(x / 2**shift + 1/2)`; a negative shift multiplies. |shift| <= 30.
 
+    Clause 2.3 of the specification.
+
     >>> shift_round(np.array([5, -5, 6], np.int32), 1), shift_round(np.array([3], np.int32), -2)
     (array([ 3, -2,  3], dtype=int32), array([12], dtype=int32))
     """
     shift = np.asarray(shift, np.int32)
     right = np.maximum(shift, 0)
-    x = x << np.maximum(-shift, 0)
-    return np.asarray((x + ((np.int32(1) << right) >> 1)) >> right)
+    if (shift < 0).any():
+        x = x << np.maximum(-shift, 0)
+    half = (np.int32(1) << right) >> 1
+    return np.asarray((x + half) >> right)
 
 
 def bit_length(x: IntArray) -> IntArray:

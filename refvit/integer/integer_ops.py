@@ -9,9 +9,10 @@ import einops
 import numpy as np
 from numpy.typing import NDArray
 
-from refvit.integer.arithmetic import FAST, Arithmetic, code_dtype
+from refvit.integer.arithmetic import FAST, Arithmetic, code_dtype, in_rows
 from refvit.integer.fixedpoint import GUARD, INT32, shift_round
-from refvit.integer.kernels import gelu, layer_norm, softmax
+from refvit.integer.kernels.profiles import profile
+from refvit.integer.kernels.softmax import by_window
 from refvit.integer.qtensor import QTensor
 from refvit.ops import functional as F
 from refvit.ops.protocol import Index, Mask
@@ -23,8 +24,8 @@ IntArray = NDArray[Any]
 class IntegerOps:
     """`QTensor`s in, `QTensor`s out, by `arithmetic`: `FAST` (BLAS, exact) or `PLAIN` (int32).
 
-    `constants` are the compiler's, `scales` the labels that results carry. `tap(site, codes)`
-    sees every result.
+    `constants` are the compiler's for the profile `kernels`, `scales` the labels that results
+    carry. `tap(site, codes)` sees every result.
     """
 
     def __init__(
@@ -33,7 +34,9 @@ class IntegerOps:
         scales: Mapping[str, float],
         arithmetic: Arithmetic = FAST,
         tap: Callable[[str, IntArray], Any] = lambda site, codes: None,
+        kernels: str = "refvit",
     ) -> None:
+        self.profile = profile(kernels)
         self.constants = constants
         self.scales = scales
         self.arithmetic = arithmetic
@@ -59,46 +62,67 @@ class IntegerOps:
         return QTensor(getattr(p, name), self.scales[p.at(name)])
 
     def linear(self, x: QTensor, p: Params) -> QTensor:
+        """Clause 3.2 of the specification."""
         rows = x.codes.reshape(-1, x.shape[-1])
         acc = self.arithmetic.matmul(rows, p.weight.T)
         out = self.arithmetic.requantize(acc, p.multiplier, p.shift, *self._clamp(p), p.get("bias"))
         return self._result(p.path, out.reshape(*x.shape[:-1], -1))
 
     def matmul(self, a: QTensor, b: QTensor, *, site: str, scale: float = 1.0) -> QTensor:
-        """`scale` was folded into the multiplier when the model was compiled."""
+        """Clause 3.3; `scale` was folded into the multiplier when the model was compiled."""
         c = self.constants[site]
-        acc = self.arithmetic.matmul(a.codes, b.codes)
+        left = a.codes if c.get("power") is None else powers(a.codes, c.power)
+        acc = self.arithmetic.matmul(left, b.codes)
         return self._result(
             site, self.arithmetic.requantize(acc, c.multiplier, c.shift, *self._clamp(c))
         )
 
     def add(self, a: QTensor, b: QTensor, *, site: str) -> QTensor:
-        """Both addends come to the output's scale with 8 guard bits; one rounding of their sum."""
+        """Both addends come to the output's scale with 8 guard bits; one rounding (clause 3.5)."""
         c = self.constants[site]
-        total = self._guarded(a, c, 0) + self._guarded(b, c, 1)
-        return self._result(site, np.clip(shift_round(total, GUARD), *self._clamp(c)))
+        lo, hi = self._clamp(c)
 
-    def _guarded(self, x: QTensor, c: Any, k: int) -> IntArray:
-        codes = x.codes.astype(np.int32)
+        def kernel(one: IntArray, other: IntArray) -> IntArray:
+            total = self._guarded(one, c, 0) + self._guarded(other, c, 1)
+            return np.clip(shift_round(total, GUARD), lo, hi).astype(code_dtype(lo, hi))
+
+        alike = a.shape == b.shape
+        return self._result(
+            site, in_rows(kernel, a.codes, b.codes) if alike else kernel(a.codes, b.codes)
+        )
+
+    def _guarded(self, codes: IntArray, c: Any, k: int) -> IntArray:
         return self.arithmetic.requantize(codes, c.multiplier[k], c.shift[k], *INT32)
 
     def gelu(self, x: QTensor, *, site: str, form: str = "erf") -> QTensor:
         """One polynomial for both forms, which differ by less than its own error."""
         c = self.constants[site]
-        return self._result(site, gelu.gelu(x.codes, c, self.arithmetic, *self._clamp(c)))
+        run = self.profile.gelu.run
+        return self._result(site, run(x.codes, c, self.arithmetic, *self._clamp(c)))
 
     def softmax(self, x: QTensor, *, site: str, mask: Mask | None = None) -> QTensor:
         c = self.constants[site]
-        codes = softmax.softmax(x.codes, c, self.arithmetic, *self._clamp(c), mask)
-        return self._result(site, codes)
+        lo, hi = self._clamp(c)
+
+        def kernel(scores: IntArray, gone: Mask | None = None) -> IntArray:
+            codes = self.profile.softmax.run(scores, c, self.arithmetic, lo, hi, gone)
+            return np.asarray(codes, code_dtype(lo, hi))
+
+        gone = () if mask is None else (by_window(mask, x.shape),)
+        return self._result(site, in_rows(kernel, x.codes, *gone))
 
     def layer_norm(self, x: QTensor, p: Params, *, eps: float) -> QTensor:
         """`eps` was folded into the constants when the model was compiled."""
-        codes = layer_norm.layer_norm(x.codes, p, self.arithmetic, *self._clamp(p))
-        return self._result(p.path, codes)
+        lo, hi = self._clamp(p)
+
+        def kernel(rows: IntArray) -> IntArray:
+            codes = self.profile.layer_norm.run(rows, p, self.arithmetic, lo, hi)
+            return np.asarray(codes, code_dtype(lo, hi))
+
+        return self._result(p.path, in_rows(kernel, x.codes))
 
     def mean(self, x: QTensor, *, axis: int, site: str) -> QTensor:
-        """The sum, exact; 1/n was folded into the multiplier when the model was compiled."""
+        """Clause 3.4: the sum, exact; 1/n was folded into the multiplier when compiling."""
         c = self.constants[site]
         total = x.codes.sum(axis, dtype=np.int32)
         return self._result(
@@ -119,9 +143,20 @@ class IntegerOps:
         return QTensor(F.pad(x.codes, after, axes), x.scale)
 
     def concat(self, parts: Sequence[QTensor], *, axis: int, site: str) -> QTensor:
+        """Clause 3.6 of the specification."""
         c = self.constants[site]
         aligned = [
-            self.arithmetic.requantize(x.codes.astype(np.int32), m, s, *self._clamp(c))
+            self.arithmetic.requantize(x.codes, m, s, *self._clamp(c))
             for x, m, s in zip(parts, c.multiplier, c.shift, strict=True)
         ]
         return self._result(site, F.concat(tuple(aligned), axis))
+
+
+def powers(codes: IntArray, power: IntArray) -> IntArray:
+    """Return int16 `2**(power - code)`, 0 for the greatest code: what a shift multiplies by.
+
+    >>> powers(np.array([0, 1, 14, 15], np.uint8), np.int32(14))
+    array([16384,  8192,     1,     0], dtype=int16)
+    """
+    values = np.int32(1) << np.maximum(power - codes.astype(np.int32), 0)
+    return np.where(codes > power, np.int32(0), values).astype(np.int16)

@@ -1,4 +1,4 @@
-"""Integer LayerNorm (I-BERT, section 3.4.3) that keeps eps, any gamma, and every row's precision.
+"""Integer LayerNorm (I-BERT, section 3.6) that keeps eps, any gamma, and every row's precision.
 
 With y = C q - sum(q), an exact integer, and E = C^3 eps / scale^2,
 
@@ -8,6 +8,7 @@ so the mean is never rounded. Each row is shifted by leading-zero counts: its sq
 their sum has 29 bits and the root of that 15, y itself to 15 bits. The released static shift
 loses rows of small variance. gamma enters as a signed multiplier per channel and beta as an
 addend with 8 guard bits, so gamma = 0 and gamma < 0 are ordinary; the release divides by gamma.
+Specification, clause 4.3.
 """
 
 from __future__ import annotations
@@ -74,11 +75,14 @@ def plan(
         )
     proofs = [
         prove_codes(site, lo, hi),
-        prove(site, "centred value", -spread, spread, "give the input fewer bits"),
-        prove(site, "sum of squares + eps", 0, squares, "lower ROOT_BITS"),
-        prove(site, "y x reciprocal", -product, product, "lower ROOT_BITS"),
-        prove(site, "gamma n + beta", -end, end, BETA),
-    ]
+        prove(site, "centred value", -spread, spread, "give the input fewer bits",
+              why=f"{width} channels by the range of the codes"),
+        prove(site, "sum of squares + eps", 0, squares, "lower ROOT_BITS",
+              why=f"{width} squares of {square_bits(width)} bits, eps below 2**28"),
+        prove(site, "y x reciprocal", -product, product, "lower ROOT_BITS",
+              why="15 bits by 2**29 / 2**14"),
+        prove(site, "gamma n + beta", -end, end, BETA, why="sqrt(C) max|gamma| + max|beta|"),
+    ]  # fmt: skip
     codes = {"offset": offset, "eps_code": eps_code, "eps_exponent": eps_exponent}
     constants = {name: np.asarray(value, np.int32) for name, value in codes.items()}
     return constants | {"multiplier": multiplier, "shift": shift}, proofs

@@ -1,4 +1,4 @@
-"""Integer softmax in I-BERT's manner (Kim et al. 2021, section 3.4.2), right at every scale.
+"""Integer softmax in I-BERT's manner (Kim et al. 2021, section 3.5), right at every scale.
 
 exp is range-reduced by powers of two and a quadratic, but on a fixed grid of 2**-13 octaves that
 `requantize` brings the scores to. So the constants of the polynomial are the same for all sites
@@ -7,12 +7,14 @@ and precise at every scale; the release rounds them at the scale of the scores, 
 
     exp(-x) = 2**-(z + f),  x log2(e) = z + f,  2**-f ~ A (f (f - B) + C),  0 <= f < 1
 
-The row is normalised by one reciprocal of its sum, taken to 14 bits by a leading-zero count.
+The row is normalised by one reciprocal of its sum, taken to 14 bits by a leading-zero count
+(specification, clause 4.1).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,16 +26,18 @@ from refvit.integer.fixedpoint import bit_length, dyadic, shift_round
 
 IntArray = NDArray[Any]
 Mask = NDArray[np.bool_]
+Exponential = Callable[[IntArray, Any, Arithmetic], IntArray]
 
 GRID = 13  # fraction bits of the exponent, in octaves
 # I-BERT's released quadratic 0.35815147 p^2 + 0.96963238 p + 1 on p in (-ln 2, 0], as p = -f ln 2:
 # maximal error 1.92e-3 of the exponential.
 B = round(0.96963238 / 0.35815147 / math.log(2) * 2**GRID)  # 3.90584 octaves
 C = round(1 / 0.35815147 / math.log(2) ** 2 * 2 ** (2 * GRID))  # 5.81138 octaves^2, 29 bits
-EXP_BITS = 14
-EXP_SHIFT = C.bit_length() - EXP_BITS  # exp(0) is C >> 15 = 11902, in 14 bits
-OCTAVES = 16  # 2**-16 of exp(0) rounds to 0, so farther scores are all alike
-RECIPROCAL = 27  # floor(2**27 / sum of 14 bits) has 14 bits; times exp: 28 bits
+EXP_SHIFT = 13  # exp(0) is C >> 13 = 47607, in 16 bits: the roundings of a long row add up
+SUM_BITS = 14  # of the sum that the reciprocal is taken of
+ROW_SUM = "row sum of codes"
+OCTAVES = 17  # 2**-17 of exp(0) rounds to 0, so farther scores are all alike
+RECIPROCAL = 27  # floor(2**27 / sum of 14 bits) has 14 bits; times exp: 30 bits
 
 
 def plan(
@@ -49,22 +53,27 @@ def plan(
     top = (C + (1 << (EXP_SHIFT - 1))) >> EXP_SHIFT
     half = 1 << (OCTAVES - 1 + EXP_SHIFT - 1)
     total = tokens * top
-    spare = total.bit_length() - EXP_BITS  # by which the sum is rounded
+    spare = total.bit_length() - SUM_BITS  # by which the sum is rounded
     proofs = [
         prove_codes(site, lo, hi),
-        prove(site, "score difference", 0, hi - lo, "give the scores fewer bits"),
-        prove(site, "polynomial + rounding", 0, C + half, "lower GRID"),
-        prove(site, "sum of exponentials", 0, total + (1 << max(0, spare - 1)), "use shorter rows"),
-        prove(
-            site,
-            "exponential x reciprocal",
-            0,
-            top << (RECIPROCAL - EXP_BITS + 1),
-            "lower RECIPROCAL",
-        ),
-    ]
+        prove(site, "score difference", 0, hi - lo, "give the scores fewer bits",
+              why="the range of the scores"),
+        prove(site, "polynomial + rounding", 0, C + half, "lower GRID", why="f = 0 at octave 16"),
+        prove(site, "sum of exponentials", 0, total + (1 << max(0, spare - 1)), "use shorter rows",
+              why=f"{tokens} tokens of exp(0) = {top}"),
+        prove(site, "exponential x reciprocal", 0, top << (RECIPROCAL - SUM_BITS + 1),
+              "lower RECIPROCAL", why="exp(0) by 2**27 / 2**13"),
+        prove(site, ROW_SUM, 0, row_sum(1.0, out_scale, tokens), "use shorter rows",
+              why=f"probabilities sum to one, {tokens} roundings"),
+    ]  # fmt: skip
     names = ("grid_multiplier", "grid_shift", "multiplier", "shift")
     return dict(zip(names, (*grid, *out), strict=True)), proofs
+
+
+def row_sum(whole: float, out_scale: float, tokens: int) -> int:
+    """Return the greatest sum of a row's codes: of `whole` in reals, to one part in 4,096, and at
+    most one rounding of a half or less a token, twice."""
+    return math.ceil(whole * (1 + 2.0**-12) / out_scale) + tokens
 
 
 def octaves(below: IntArray, c: Any, requantize: Requantize) -> IntArray:
@@ -75,42 +84,75 @@ def octaves(below: IntArray, c: Any, requantize: Requantize) -> IntArray:
 
 
 def exp2(t: IntArray) -> IntArray:
-    """Return 14-bit codes of 2**-(t / 2**13) for int32 0 <= t < 16 * 2**13; exp2(0) is 11902.
+    """Return 16-bit codes of 2**-(t / 2**13) for int32 0 <= t < 17 * 2**13; exp2(0) is 47607.
 
-    >>> exp2(np.array([0, 1 << 13, 1 << 14], np.int32)) / 11902
-    array([1.        , 0.5       , 0.24995799])
+    >>> exp2(np.array([0, 1 << 13, 1 << 14], np.int32))
+    array([47607, 23804, 11902], dtype=int32)
     """
     f = t & ((1 << GRID) - 1)
     return shift_round(f * (f - B) + C, (t >> GRID) + EXP_SHIFT)
 
 
+def distances(scores: IntArray) -> IntArray:
+    """Return how far each score lies below its row's maximum: bytes of bytes, else int32.
+
+    A byte holds every difference of two of them, and arithmetic modulo 256 finds it.
+    """
+    top = scores.max(-1, keepdims=True)
+    if scores.itemsize == 1:
+        return np.asarray(top.view(np.uint8) - scores.view(np.uint8))
+    return np.asarray(top.astype(np.int32) - scores)
+
+
 def by_window(mask: Mask, shape: tuple[int, ...]) -> Mask:
-    """Return `mask` [W, N, N] as one for scores [B W, H, N, N] of `shape`."""
+    """Return `mask` [W, N, N] as one for scores [B W, H, N, N] of `shape`; one of that shape as
+    it is."""
+    if mask.shape == shape:
+        return mask
     windows = (shape[0] // len(mask), len(mask), *shape[1:])
     return np.broadcast_to(mask[:, None], windows).reshape(shape)
 
 
+def exponential(below: IntArray, c: Any, arithmetic: Arithmetic) -> IntArray:
+    """Return 16-bit exponentials, int32, of distances below a row's maximum, in codes.
+
+    8-bit scores have 256 distances: FAST makes a table of them.
+    """
+    return arithmetic.elementwise(lambda n: exp2(octaves(n, c, arithmetic.requantize)), below)
+
+
+def exponentials(
+    x: IntArray, c: Any, arithmetic: Arithmetic, mask: Mask | None, exp: Exponential = exponential
+) -> tuple[IntArray, IntArray]:
+    """Return the exponentials of a row of scores, int32 [..., N], and their sum [..., 1].
+
+    Where `mask` [W, N, N] is true the score does not exist: its exponential is 0 and it is not
+    the maximum. The sum of a row of which nothing is left is 1.
+    """
+    gone = None if mask is None else by_window(mask, x.shape)
+    scores = x if gone is None else np.where(gone, np.iinfo(x.dtype).min, x)
+    e = exp(distances(scores), c, arithmetic)
+    if gone is not None:
+        e = np.where(gone, np.int32(0), e)
+    return e, np.maximum(e.sum(-1, keepdims=True, dtype=np.int32), 1)
+
+
 def softmax(
-    x: IntArray, c: Any, arithmetic: Arithmetic, lo: int, hi: int, mask: Mask | None = None
+    x: IntArray,
+    c: Any,
+    arithmetic: Arithmetic,
+    lo: int,
+    hi: int,
+    mask: Mask | None = None,
+    exp: Exponential = exponential,
 ) -> IntArray:
     """Return codes of softmax over the last axis at the site's output scale, clipped to [lo, hi].
 
-    `x` are score codes of 8 or 16 bits, `c` the constants of `plan`. The exponential sees a score
-    only as its distance below the row's maximum, one byte for 8-bit scores: a table of 256.
-    Where `mask` [W, N, N] is true the score does not exist: probability 0. A row of which nothing
-    is left is all 0.
+    `x` are score codes of 8 or 16 bits, `c` the constants of `plan`. Where `mask` [W, N, N] is
+    true the score does not exist: probability 0. A row of which nothing is left is all 0.
     """
-    wide = x.astype(np.int32)
-    gone = None if mask is None else by_window(mask, x.shape)
-    if gone is not None:
-        wide = np.where(gone, np.iinfo(x.dtype).min, wide)
-    below = wide.max(-1, keepdims=True) - wide
-    below = below.astype(np.uint8 if x.itemsize == 1 else np.int32)
-    e = arithmetic.elementwise(lambda n: exp2(octaves(n, c, arithmetic.requantize)), below)
-    if gone is not None:
-        e = np.where(gone, np.int32(0), e)
-    total = np.maximum(e.sum(-1, keepdims=True, dtype=np.int32), 1)
-    spare = bit_length(total) - EXP_BITS
+    e, total = exponentials(x, c, arithmetic, mask, exp)
+    spare = bit_length(total) - SUM_BITS
     reciprocal = (np.int32(1) << RECIPROCAL) // shift_round(total, spare)
     scaled = shift_round(e * reciprocal, spare)
     return arithmetic.requantize(scaled, c.multiplier, c.shift, lo, hi)

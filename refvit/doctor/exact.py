@@ -1,0 +1,140 @@
+"""Exactness on trial: products of codes, requantization and an engine, against integers.
+
+What is held to account is an `Arithmetic`: the engine's own, or one that a test has spoilt.
+Expected values are int64 and Python's integers, and what `PLAIN` arithmetic gives.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refvit import data
+from refvit.doctor.pinned import fixed
+from refvit.integer import PLAIN, Arithmetic, compile
+from refvit.integer.arithmetic import FLOAT32_EXACT, PRODUCT_EXACT
+from refvit.integer.fixedpoint import INT32
+from refvit.model import random
+from refvit.quant import quantize_model
+
+IntArray = NDArray[Any]
+Layout = Callable[[IntArray], IntArray]
+
+# Codes and lengths K of the products, by how `fast_matmul` makes them.
+PRODUCTS: Mapping[str, tuple[Any, Any, tuple[int, ...]]] = {
+    "int8 x int8": (np.int8, np.int8, (64, 197, 1024, 1025, 1536, 3072)),  # float32, cut at 1024
+    "uint8 x int8": (np.uint8, np.int8, (64, 197, 514, 515, 1024, 1536)),  # float32, cut at 514
+    "int16 x int8": (np.int16, np.int8, (4, 64, 197, 1024, 3072)),  # float64; K = 4 in float32
+    "int16 x int16": (np.int16, np.int16, (64, 1024, 1025)),  # float64
+}
+SHAPES = (((), 1, 1), ((), 1, 65), ((), 3, 5), ((2, 3), 17, 9), ((), 131, 67), ((), 64, 96))
+LAYOUTS: Mapping[str, Layout] = {
+    "C": np.ascontiguousarray,
+    "F": lambda x: flipped(np.ascontiguousarray(flipped(x))),
+    "strided": lambda x: np.repeat(x, 2, axis=-1)[..., ::2],
+}
+ORDERS = (("C", "C"), ("C", "F"), ("F", "C"), ("strided", "strided"))
+# Multipliers and shifts: ties at every odd code, the ends of 24 bits, either sign, any shift.
+FACTORS = ((1 << 23, 24), (1 << 23, 30), ((1 << 24) - 1, 25), (10066330, 25), (10066330, 40),
+           (-(1 << 23), 26), (-14680065, 33), ((1 << 23) + 1, 1), (9999991, 53))  # fmt: skip
+BIAS = 1000
+END = PRODUCT_EXACT - BIAS  # where `fast_requantize` leaves float64 for int64
+
+
+def check_products(arithmetic: Arithmetic, codes: str) -> str:
+    """Hold products of adversarial codes to int64, over lengths, shapes and memory orders."""
+    kind_a, kind_b, lengths = PRODUCTS[codes]
+    for inner in lengths:
+        for batch, m, n in SHAPES:
+            a, b = adversary(kind_a, (*batch, m), inner), adversary(kind_b, (*batch, n), inner)
+            exact = np.matmul(a.astype(np.int64), flipped(b).astype(np.int64))
+            for order in ORDERS:
+                left, right = (LAYOUTS[name] for name in order)
+                wrong = difference(arithmetic.matmul(left(a), right(flipped(b))), exact)
+                if wrong:
+                    sizes = f"{[*batch, m, inner]} @ {[*batch, inner, n]}"
+                    return f"{sizes} in orders {order[0]} and {order[1]}: {wrong}"
+    return ""
+
+
+def adversary(dtype: Any, rows: tuple[int, ...], inner: int) -> IntArray:
+    """Return codes [*rows, inner] that make the greatest sums there are, and odd ones.
+
+    In turn, a row is at the lower end of its range, at the upper, at either end in places that
+    depend on the row alone, or anywhere. Row i is one code short of its end at place i, so that
+    the sum of row i by column i is odd, which no float can hide beyond its mantissa.
+    """
+    info, count = np.iinfo(dtype), math.prod(rows)
+    low = info.min or info.max
+    either = np.where(fixed((count, inner), 0, 1) == 1, low, info.max)
+    codes = fixed((count, inner), int(info.min), int(info.max))
+    codes[0::4], codes[1::4], codes[2::4] = low, info.max, either[2::4]
+    i = np.arange(count)
+    codes[i, i % inner] -= np.sign(codes[i, i % inner])
+    return codes.astype(dtype).reshape(*rows, inner)
+
+
+def flipped(x: IntArray) -> IntArray:
+    """Return a view of `x` with its last two axes exchanged."""
+    return np.swapaxes(x, -1, -2)
+
+
+def difference(got: Any, exact: IntArray) -> str:
+    """Say where `got` is not `exact`, "" if nowhere."""
+    wrong = np.argwhere(got != exact)
+    if not len(wrong):
+        return ""
+    at = tuple(wrong[0].tolist())
+    found = f"{float(got[at]):.16g} where {exact[at]} is right"
+    return f"{len(wrong):,} of {exact.size:,} differ, at {list(at)} {found}"
+
+
+def check_requantize(arithmetic: Arithmetic) -> str:
+    """Hold both requantizations to Python's integers, at and beside ties."""
+    multiplier, shift = np.array(FACTORS, np.int32).T
+    near = np.array([near_ties(m, s) for m, s in FACTORS]).T
+    bias = fixed((len(FACTORS),), -BIAS, BIAS).astype(np.int32)
+    ends = np.array([[sign * (2**31 - 1 - BIAS)] * len(FACTORS) for sign in (1, -1)])
+    forms = [(near, np.int32), (near, np.float64), (ends, np.int32)]
+    forms.append((np.clip(near, -FLOAT32_EXACT, FLOAT32_EXACT), np.float32))
+    for acc, dtype in forms:
+        for lo, hi in ((-128, 127), (0, 255), INT32):
+            for added in (None, bias):
+                total = (acc if added is None else acc + added).astype(object)
+                half_up = (2 * total * multiplier + (1 << shift.astype(object))) >> (shift + 1)
+                exact = np.clip(half_up, lo, hi).astype(np.int64)
+                for way in (arithmetic, PLAIN):
+                    given = acc.astype(dtype if way is arithmetic else np.int32)
+                    got = way.requantize(given, multiplier, shift, lo, hi, added)
+                    if wrong := difference(got, exact):
+                        return f"{given.dtype} to [{lo}, {hi}]: {wrong}"
+    return ""
+
+
+def near_ties(multiplier: int, shift: int) -> list[int]:
+    """Return accumulators of every size whose product is at, just below or just above a tie."""
+    found = []
+    for bits in range(1, 29):
+        for start in ((1 << bits) - bits, -(1 << bits) + bits):
+            quotient = (start * multiplier) >> shift
+            tie = ((2 * quotient + 1) << (shift - 1)) // multiplier
+            found += [min(max(tie + d, -END), END) for d in (-1, 0, 1)]
+    return found
+
+
+def check_engine(arithmetic: Arithmetic) -> str:
+    """Compile a small model and compare both arithmetics after every operator of one image."""
+    model = random("nano_vit")
+    pixels = model.preprocess.normalise(data.shapes10("calibration", 4)[0])
+    engine = compile(quantize_model(model, pixels))
+    codes = engine.encode(pixels[:1])
+    plain: dict[str, IntArray] = {}
+    fast: dict[str, IntArray] = {}
+    engine.run(codes, PLAIN, plain.__setitem__)
+    engine.run(codes, arithmetic, fast.__setitem__)
+    wrong = ((site, difference(fast[site], plain[site])) for site in plain)
+    return next((f"{site}: {found}" for site, found in wrong if found), "")
