@@ -39,10 +39,13 @@ LAYOUTS: Mapping[str, Layout] = {
 }
 ORDERS = (("C", "C"), ("C", "F"), ("F", "C"), ("strided", "strided"))
 # Multipliers and shifts: ties at every odd code, the ends of 24 bits, either sign, any shift.
-FACTORS = ((1 << 23, 24), (1 << 23, 30), ((1 << 24) - 1, 25), (10066330, 25), (10066330, 40),
-           (-(1 << 23), 26), (-14680065, 33), ((1 << 23) + 1, 1), (9999991, 53))  # fmt: skip
+FACTORS = ((1 << 23, 24), (1 << 23, 30), ((1 << 24) - 1, 25), ((1 << 24) - 3, 31), (10066330, 40),
+           (-(1 << 23), 26), (-14680065, 28), ((1 << 23) + 1, 1), (9999991, 53))  # fmt: skip
 BIAS = 1000
-END = PRODUCT_EXACT - BIAS  # where `fast_requantize` leaves float64 for int64
+# What accumulators come as, and how great; PRODUCT_EXACT is where float64 gives way to int64.
+END, TOP = PRODUCT_EXACT - BIAS, INT32[1] - BIAS
+FORMS = ((np.int32, END), (np.float64, END), (np.int32, TOP), (np.float32, FLOAT32_EXACT),
+         (np.int16, 2**15 - 1), (np.int8, 127))  # fmt: skip
 
 
 def check_products(arithmetic: Arithmetic, codes: str) -> str:
@@ -94,35 +97,55 @@ def difference(got: Any, exact: IntArray) -> str:
 
 
 def check_requantize(arithmetic: Arithmetic) -> str:
-    """Hold both requantizations to Python's integers, at and beside ties."""
-    multiplier, shift = np.array(FACTORS, np.int32).T
-    near = np.array([near_ties(m, s) for m, s in FACTORS]).T
-    bias = fixed((len(FACTORS),), -BIAS, BIAS).astype(np.int32)
-    ends = np.array([[sign * (2**31 - 1 - BIAS)] * len(FACTORS) for sign in (1, -1)])
-    forms = [(near, np.int32), (near, np.float64), (ends, np.int32)]
-    forms.append((np.clip(near, -FLOAT32_EXACT, FLOAT32_EXACT), np.float32))
-    for acc, dtype in forms:
-        for lo, hi in ((-128, 127), (0, 255), INT32):
-            for added in (None, bias):
-                total = (acc if added is None else acc + added).astype(object)
-                half_up = (2 * total * multiplier + (1 << shift.astype(object))) >> (shift + 1)
-                exact = np.clip(half_up, lo, hi).astype(np.int64)
-                for way in (arithmetic, PLAIN):
-                    given = acc.astype(dtype if way is arithmetic else np.int32)
-                    got = way.requantize(given, multiplier, shift, lo, hi, added)
-                    if wrong := difference(got, exact):
-                        return f"{given.dtype} to [{lo}, {hi}]: {wrong}"
+    """Hold requantization to Python's integers, at and beside ties: by channels, then by tensor."""
+    near = np.array([np.resize(near_ties(m, s), 256) for m, s in FACTORS]).T
+    for dtype, largest in FORMS:
+        acc = np.clip(near, -largest, largest)
+        for channels in (slice(None), *(slice(i, i + 1) for i in range(len(FACTORS)))):
+            for lo, hi in ((-128, 127), (0, 255), INT32):
+                wrong = requantized(arithmetic, acc[:, channels], channels, dtype, lo, hi)
+                if wrong:
+                    return f"{np.dtype(dtype)} to [{lo}, {hi}]: {wrong}"
+    return ""
+
+
+def requantized(
+    arithmetic: Arithmetic, acc: IntArray, channels: slice, dtype: Any, lo: int, hi: int
+) -> str:
+    """Say how `acc`, held as `dtype`, comes out wrong: without and with a bias, also of PLAIN."""
+    multiplier, shift = np.array(FACTORS, np.int32)[channels].T
+    bias = fixed((len(FACTORS),), -BIAS, BIAS).astype(np.int32)[channels]
+    for added in (None, bias):
+        total = (acc if added is None else acc + added).astype(object)
+        half_up = (2 * total * multiplier + (1 << shift.astype(object))) >> (shift + 1)
+        exact = np.clip(half_up, lo, hi).astype(np.int64)
+        for way, kind in ((arithmetic, dtype), (PLAIN, np.int32)):
+            wrong = difference(
+                way.requantize(acc.astype(kind), multiplier, shift, lo, hi, added), exact
+            )
+            if wrong:
+                return wrong
     return ""
 
 
 def near_ties(multiplier: int, shift: int) -> list[int]:
-    """Return accumulators of every size whose product is at, just below or just above a tie."""
+    """Return accumulators of every size whose products are at ties or beside them.
+
+    Where the multiplier has an inverse modulo 2**shift, also those whose products are closest:
+    2**-shift below or above a tie, which no rounding on the way survives.
+    """
     found = []
-    for bits in range(1, 29):
+    for bits in range(1, 32):
         for start in ((1 << bits) - bits, -(1 << bits) + bits):
             quotient = (start * multiplier) >> shift
             tie = ((2 * quotient + 1) << (shift - 1)) // multiplier
-            found += [min(max(tie + d, -END), END) for d in (-1, 0, 1)]
+            found += [tie - 1, tie, tie + 1]
+    if multiplier % 2 == 0 or shift > 31:
+        return found
+    inverse = pow(multiplier, -1, 1 << shift)
+    for beside in (-1, 0, 1):
+        place = ((1 << shift >> 1) + beside) * inverse
+        found += [end - (end - place) % (1 << shift) for end in (TOP, END, FLOAT32_EXACT, -1)]
     return found
 
 

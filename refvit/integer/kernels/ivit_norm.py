@@ -40,14 +40,14 @@ def plan(
     """Return the constants of one site and the proof that its integers fit; eps is not used."""
     width, spread = len(gamma), hi - lo + 1
     coarse = 0
-    while width * (((spread >> coarse) + 1) ** 2) >= 2**31:
+    while largest_squares(width, spread, coarse) >= 2**31:
         coarse += 1
     gain = gamma.astype(np.float64) * math.sqrt(width) * 2.0**GUARD / out_scale
     multiplier, shift = dyadic(gain / 2**FRACTION, site)
     offset = np.rint(beta.astype(np.float64) * 2**GUARD / out_scale)
     # |y| <= norm + half a coarse step, so |y f| is at most 1.5 of the dividend.
     end = math.ceil(np.abs(gain).max() * 1.5 + np.abs(offset).max()) + (1 << GUARD)
-    squares = width * (((spread >> coarse) + 1) ** 2)
+    squares = largest_squares(width, spread, coarse)
     proofs = [
         prove_codes(site, lo, hi),
         prove(site, "centred value", -spread, spread, "", why="the range of the codes"),
@@ -58,6 +58,12 @@ def plan(
     codes = {"offset": offset, "coarse": coarse}
     constants = {name: np.asarray(value, np.int32) for name, value in codes.items()}
     return constants | {"multiplier": multiplier, "shift": shift}, proofs
+
+
+def largest_squares(width: int, spread: int, coarse: int) -> int:
+    """Return a bound of sum(round(y, coarse)**2): numbers within `spread` lie half of it from
+    their mean in the root mean square (Popoviciu), and roundings of mean and shift add two."""
+    return width * ((spread >> (coarse + 1)) + 2) ** 2
 
 
 def newton_sqrt(n: IntArray) -> IntArray:
