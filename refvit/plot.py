@@ -6,7 +6,7 @@ here, when a picture is asked for. Colours are those of Okabe and Ito, safe for 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 
 from refvit.accel import Row
 from refvit.accel.page import BOUND_COLOURS
+from refvit.integer import Proof
 from refvit.quant import QParams, fake_quantize
 
 BLUE, GREY = "#0072b2", "#999999"
+LINES = ("#d55e00", "#e69f00", "#009e73", BLUE, "#cc79a7", "#56b4e9")
 
 
 def axes(ax: Any = None) -> Any:
@@ -84,6 +86,41 @@ def layers(rows: Sequence[Row], what: str = "us", ax: Any = None) -> Any:
     ax.set_xlabel({"us": "microseconds", "uj": "microjoules, low to high estimate"}.get(what, what))
     handles = [ax.barh(-9, 0, color=colour, label=kind) for kind, colour in BOUND_COLOURS.items()]
     ax.legend(handles=handles, title="bound by", frameon=False, loc="upper right")
+    return ax
+
+
+def curves(
+    x: NDArray[Any],
+    named: Mapping[str, NDArray[Any]],
+    ax: Any = None,
+    fits: Mapping[str, NDArray[np.bool_]] | None = None,
+) -> Any:
+    """Draw a line for each name, its values [n] over x [n], on a logarithmic scale.
+
+    Where `fits[name]` [n] is false the line is thin and dotted: there, some integer is too wide.
+    """
+    ax = axes(ax)
+    for number, (name, values) in enumerate(named.items()):
+        colour = LINES[number % len(LINES)]
+        solid = np.where(True if fits is None else fits[name], values, np.nan)
+        ax.plot(x, values, ":", color=colour, linewidth=1.2)
+        ax.plot(x, solid, color=colour, linewidth=2, label=name)
+    ax.set(yscale="log")
+    ax.grid(alpha=0.3)
+    ax.legend(frameon=False)
+    return ax
+
+
+def ranges(proofs: Sequence[Proof], ax: Any = None) -> Any:
+    """Draw a bar for each proved range: the bits it needs, before those that hold it."""
+    ax = axes(ax)
+    places = range(len(proofs))
+    ax.barh(places, [proof.width for proof in proofs], color=GREY, alpha=0.3, label="bits held")
+    ax.barh(places, [proof.bits for proof in proofs], color=BLUE, label="bits needed")
+    ax.set(xlabel="bits, sign included", xlim=(0, 32.2), xticks=range(0, 33, 4))
+    ax.set(yticks=places, ylim=(len(proofs) - 0.5, -0.5))
+    ax.set_yticklabels([f"{proof.site}  {proof.what}" for proof in proofs], fontsize=9)
+    ax.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     return ax
 
 

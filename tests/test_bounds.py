@@ -69,7 +69,7 @@ def norm_witness():
     shift = int(np.abs(spread).max()).bit_length() - square_bits(WIDTH)
     coarse = shift_round(spread.astype(np.int32), shift)
     squares = int(np.square(coarse.astype(np.int64)).sum())
-    n = layer_norm.normalise(lone[None].astype(np.int16), Params(plan[0]))
+    n = layer_norm.normalise(lone[None].astype(np.int16), Params(plan[0]), PLAIN)
     c = Params(plan[0])
     out = PLAIN.requantize(n, c.multiplier, c.shift, -(2**31), 2**31 - 1)
     return plan, {

@@ -15,7 +15,7 @@ import pytest
 import refvit
 from refvit.cli import main
 from refvit.doctor import Check, all_checks, command, every_kernel, examine, openblas, versions
-from refvit.doctor.exact import check_engine, check_products, check_requantize
+from refvit.doctor.exact import check_engine, check_figures, check_products, check_requantize
 from refvit.doctor.pinned import KERNELS
 from refvit.integer import FAST, PLAIN
 
@@ -129,6 +129,13 @@ def rounding(round_half, dtype=np.float64):
 def test_another_rounding_is_found(requantize):
     found = check_requantize(FAST._replace(requantize=requantize))
     assert re.match(r"int32 to \[-\d+, \d+\]: .* differ, at .* is right$", found)
+
+
+def test_a_root_or_a_bit_length_that_is_off_by_one_is_found():
+    single = FAST._replace(root=lambda n: np.sqrt(n.astype(np.float32)).astype(np.int32))
+    assert check_figures(single).startswith("roots: ")
+    single = FAST._replace(bits=lambda n: np.frexp(n.astype(np.float32))[1])
+    assert check_figures(single).startswith("bits: ")
 
 
 def test_a_kernel_is_named_with_what_is_wrong_of_it(monkeypatch):

@@ -110,8 +110,8 @@ def test_one_float32_product_of_that_length_would_be_wrong():
 @example(46340**2 - 1)
 def test_i_sqrt_and_bit_length_are_exact(n):
     x = np.array([n], np.int32)
-    assert i_sqrt(x)[0] == math.isqrt(n)
-    assert bit_length(x)[0] == n.bit_length()
+    assert i_sqrt(x)[0] == FAST.root(x)[0] == math.isqrt(n)
+    assert bit_length(x)[0] == FAST.bits(x)[0] == n.bit_length()
 
 
 def test_i_sqrt_around_every_square():
@@ -120,6 +120,7 @@ def test_i_sqrt_around_every_square():
         n = np.minimum(k.astype(np.int64) ** 2 + d, 2**31 - 1)
         wanted = np.array([math.isqrt(int(v)) for v in n])
         assert np.array_equal(i_sqrt(n.astype(np.int32)), wanted)
+        assert np.array_equal(FAST.root(n.astype(np.int32)), wanted)
 
 
 @given(st.integers(-(2**29), 2**29), st.integers(0, 29))

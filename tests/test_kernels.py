@@ -204,7 +204,7 @@ def test_every_proved_range_of_a_kernel_is_nearly_reached():
     plan = layer_norm.plan("s", 1.0, 0.2, *INT16, np.ones(768), np.zeros(768), 0.0)
     proofs = {p.what: p for p in plan[1]}
     assert 767 * 65535 >= 0.9 * proofs["centred value"].hi
-    n = layer_norm.normalise(x, constants(plan))
+    n = layer_norm.normalise(x, constants(plan), PLAIN)
     assert abs(int(n.max()) - 2**27 * math.sqrt(767 / 768)) < 2**27 * 2e-3
 
 

@@ -12,7 +12,13 @@ from typing import Any, NamedTuple
 
 from refvit import data
 from refvit.checkpoints import shipped, weights_folder
-from refvit.doctor.exact import PRODUCTS, check_engine, check_products, check_requantize
+from refvit.doctor.exact import (
+    PRODUCTS,
+    check_engine,
+    check_figures,
+    check_products,
+    check_requantize,
+)
 from refvit.doctor.pinned import IMAGES, KERNELS, kernel_digests
 from refvit.doctor.surroundings import versions
 from refvit.files import read_json
@@ -49,6 +55,7 @@ def all_checks(artefacts: Sequence[Path] = (), arithmetic: Arithmetic = FAST) ->
         *(Check(f"{codes} products", partial(check_products, arithmetic, codes))
           for codes in PRODUCTS),
         Check("requantize near ties", partial(check_requantize, arithmetic)),
+        Check("roots and bit lengths", partial(check_figures, arithmetic)),
         *kernels,
         Check("shapes10 draws its pinned images", check_images),
         Check("a random engine, PLAIN and FAST", partial(check_engine, arithmetic)),

@@ -149,6 +149,20 @@ def near_ties(multiplier: int, shift: int) -> list[int]:
     return found
 
 
+def check_figures(arithmetic: Arithmetic) -> str:
+    """Hold roots and bit lengths to Python's, at every square and beside it and every power."""
+    squares = np.arange(46341, dtype=np.int64) ** 2
+    powers = np.int64(1) << np.arange(31)
+    near = np.concatenate([x + beside for x in (squares, powers) for beside in (-1, 0, 1)])
+    n = np.clip(near, 0, INT32[1]).astype(np.int32)
+    roots, lengths = (np.array([fn(k) for k in n.tolist()]) for fn in (math.isqrt, int.bit_length))
+    for way in (arithmetic, PLAIN):
+        for what, got, exact in (("roots", way.root(n), roots), ("bits", way.bits(n), lengths)):
+            if wrong := difference(got, exact):
+                return f"{what}: {wrong}"
+    return ""
+
+
 def check_engine(arithmetic: Arithmetic) -> str:
     """Compile a small model and compare both arithmetics after every operator of one image."""
     model = random("nano_vit")

@@ -35,7 +35,7 @@ KERNELS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "ivit": {
         "softmax": ("75c5d682514efc0b", "4069a9941c96012d"),
         "gelu": ("4684d8b97e960096", "6c3125b7ec966885"),
-        "layer_norm": ("3211590689cb65fe", "faf14aff7d21f066"),
+        "layer_norm": ("7ed4c0eb9dd188ac", "d0219090a8f9944f"),
     },
     "log2": {
         "softmax": ("6ac0cf2d8eef71c2", "c9e895a353d7e74d"),

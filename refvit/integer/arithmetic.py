@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from refvit.integer.fixedpoint import requantize
+from refvit.integer.fixedpoint import bit_length, i_sqrt, requantize
 
 IntArray = NDArray[Any]
 FLOAT32_EXACT = 1 << 24
@@ -37,11 +37,14 @@ class Requantize(Protocol):
 
 
 class Arithmetic(NamedTuple):
-    """`matmul(a, b)` of codes to accumulators, `requantize`, and a unary kernel on codes."""
+    """`matmul(a, b)` of codes to accumulators, `requantize`, a unary kernel on codes, and the bit
+    length and the root of a row's figures."""
 
     matmul: Callable[[IntArray, IntArray], Any]
     requantize: Requantize
     elementwise: Callable[[Callable[[IntArray], IntArray], IntArray], IntArray]
+    bits: Callable[[IntArray], IntArray]
+    root: Callable[[IntArray], IntArray]
 
 
 def largest_code(dtype: np.dtype[Any]) -> int:
@@ -155,5 +158,16 @@ def tabulated(kernel: Callable[[IntArray], IntArray], codes: IntArray) -> IntArr
     return np.take(kernel(unsigned.view(codes.dtype)), codes.view(np.uint8))
 
 
-PLAIN = Arithmetic(plain_matmul, requantize, direct)
-FAST = Arithmetic(fast_matmul, fast_requantize, tabulated)
+def fast_bits(x: IntArray) -> IntArray:
+    """Return the same as `bit_length`: the exponent of a float64, which holds an int32 exactly."""
+    return np.asarray(np.frexp(x.astype(np.float64))[1])
+
+
+def fast_root(n: IntArray) -> IntArray:
+    """Return the same as `i_sqrt`. A root that is no integer is at least 2**-17 from one, and
+    float64 errs by less than 2**-37 below 2**31."""
+    return np.sqrt(n.astype(np.float64)).astype(np.int32)
+
+
+PLAIN = Arithmetic(plain_matmul, requantize, direct, bit_length, i_sqrt)
+FAST = Arithmetic(fast_matmul, fast_requantize, tabulated, fast_bits, fast_root)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from refvit.integer.arithmetic import Arithmetic
 from refvit.integer.bounds import Proof, prove, prove_codes
-from refvit.integer.fixedpoint import GUARD, INT32, bit_length, dyadic, i_sqrt, shift_round
+from refvit.integer.fixedpoint import GUARD, INT32, dyadic, shift_round
 
 IntArray = NDArray[Any]
 
@@ -88,7 +88,7 @@ def plan(
     return constants | {"multiplier": multiplier, "shift": shift}, proofs
 
 
-def normalise(x: IntArray, c: Any) -> IntArray:
+def normalise(x: IntArray, c: Any, arithmetic: Arithmetic) -> IntArray:
     """Return y / sqrt(sum y^2 + E) with 27 fraction bits: int32 [..., C] from codes [..., C].
 
     It errs by 2**-13 of itself and 2**-16 of the row's largest, and by what rounding the squares
@@ -97,13 +97,13 @@ def normalise(x: IntArray, c: Any) -> IntArray:
     x = x.astype(np.int32)
     width = x.shape[-1]
     y = np.int32(width) * x - x.sum(-1, keepdims=True, dtype=np.int32)
-    bits = bit_length(np.abs(y).max(-1, keepdims=True))
+    bits = arithmetic.bits(np.abs(y).max(-1, keepdims=True))
     least = least_shift(c.eps_exponent) if c.eps_code else -30
     coarse = np.clip(bits - square_bits(width), least, 30)
     squares = np.square(shift_round(y, coarse)).sum(-1, keepdims=True, dtype=np.int32)
     squares += shift_round(c.eps_code, np.minimum(2 * coarse - c.eps_exponent, 30))
-    spread = (2 * ROOT_BITS - bit_length(squares)) >> 1  # brings the sum to 29 or 30 bits
-    root = np.maximum(i_sqrt(squares << 2 * spread), np.int32(1) << (ROOT_BITS - 1))
+    spread = (2 * ROOT_BITS - arithmetic.bits(squares)) >> 1  # brings the sum to 29 or 30 bits
+    root = np.maximum(arithmetic.root(squares << 2 * spread), np.int32(1) << (ROOT_BITS - 1))
     reciprocal = (np.int32(1) << (2 * ROOT_BITS - 1)) // root
     fine = bits - ROOT_BITS
     shift = (2 * ROOT_BITS - 1 - NORM) + coarse - spread - fine
@@ -115,5 +115,5 @@ def layer_norm(x: IntArray, c: Any, arithmetic: Arithmetic, lo: int, hi: int) ->
 
     `x` are codes of 8 or 16 bits, `c` the constants of `plan`.
     """
-    scaled = arithmetic.requantize(normalise(x, c), c.multiplier, c.shift, *INT32)
+    scaled = arithmetic.requantize(normalise(x, c, arithmetic), c.multiplier, c.shift, *INT32)
     return np.clip(shift_round(scaled + c.offset, GUARD), lo, hi)

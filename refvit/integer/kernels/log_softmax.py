@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from refvit.integer.arithmetic import Arithmetic
 from refvit.integer.bounds import Proof, prove
-from refvit.integer.fixedpoint import bit_length, dyadic
+from refvit.integer.fixedpoint import dyadic
 from refvit.integer.kernels import softmax
 
 IntArray = NDArray[Any]
@@ -59,7 +59,7 @@ def log_softmax(
     """
     e, total = softmax.exponentials(x, c, arithmetic, mask)
     ratio = (total << c.spare) // np.maximum(e, 1)  # 2**spare / p
-    bits = bit_length(ratio)
+    bits = arithmetic.bits(ratio)
     mantissa = (ratio << np.maximum(15 - bits, 0)) >> np.maximum(bits - 15, 0)
     power = bits - 1 - c.spare + (mantissa >= ROOT)
     return np.where(e > 0, np.clip(power, lo, hi), np.int32(hi))

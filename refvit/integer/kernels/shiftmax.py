@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from refvit.integer.arithmetic import Arithmetic
 from refvit.integer.bounds import Proof, prove, prove_codes
-from refvit.integer.fixedpoint import bit_length, dyadic, shift_round
+from refvit.integer.fixedpoint import dyadic, shift_round
 from refvit.integer.kernels.softmax import ROW_SUM, by_window, row_sum
 
 IntArray = NDArray[Any]
@@ -139,7 +139,7 @@ def shift_gelu(x: IntArray, c: Any, arithmetic: Arithmetic, lo: int, hi: int) ->
     top = np.maximum(q.max(-1, keepdims=True), 0)
     e = shift_exp(top - q, c.unit, c.octaves)
     total = e + shift_exp(top, c.unit, c.octaves)
-    spare = bit_length(total) - SHARE
+    spare = arithmetic.bits(total) - SHARE
     reciprocal = (np.int32(1) << (2 * SHARE)) // np.maximum(shift_round(total, spare), 1)
     sigmoid = shift_round(shift_round(e, spare) * reciprocal, SHARE)
     return arithmetic.requantize(q * sigmoid, c.multiplier, c.shift, lo, hi)

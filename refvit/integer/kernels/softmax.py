@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from refvit.integer.arithmetic import Arithmetic, Requantize
 from refvit.integer.bounds import Proof, prove, prove_codes
-from refvit.integer.fixedpoint import bit_length, dyadic, shift_round
+from refvit.integer.fixedpoint import dyadic, shift_round
 
 IntArray = NDArray[Any]
 Mask = NDArray[np.bool_]
@@ -152,7 +152,7 @@ def softmax(
     true the score does not exist: probability 0. A row of which nothing is left is all 0.
     """
     e, total = exponentials(x, c, arithmetic, mask, exp)
-    spare = bit_length(total) - SUM_BITS
+    spare = arithmetic.bits(total) - SUM_BITS
     reciprocal = (np.int32(1) << RECIPROCAL) // shift_round(total, spare)
     scaled = shift_round(e * reciprocal, spare)
     return arithmetic.requantize(scaled, c.multiplier, c.shift, lo, hi)
