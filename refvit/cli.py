@@ -20,6 +20,7 @@ from refvit.evaluate_command import add_evaluate, run_evaluate
 from refvit.files import writable, write_text
 from refvit.hub import add_pull, run_pull
 from refvit.integer.specification import add_spec, run_spec
+from refvit.lockstep_command import add_lockstep, run_lockstep
 from refvit.models import tuples
 from refvit.quantize_command import (
     add_profiles,
@@ -103,6 +104,13 @@ def build_parser() -> argparse.ArgumentParser:
         run_profiles,
         "kernels compared: accuracy, error, cost",
         _with(add_profiles),
+    )
+    _add(
+        commands,
+        "lockstep",
+        run_lockstep,
+        "the engine against its definition, operator by operator",
+        _with(add_lockstep),
     )
     _add(commands, "spec", run_spec, "the specification of the integer engine", add_spec)
     _add(commands, "evaluate", run_evaluate, "accuracy on labelled images", _with(add_evaluate))

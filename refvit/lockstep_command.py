@@ -1,0 +1,62 @@
+"""`refvit lockstep`: the engine against its definition, operator by operator, as a table."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import refvit
+from refvit.integer import compile
+from refvit.lockstep import Difference, lockstep
+from refvit.model import Model
+from refvit.quantize_command import add_options, calibration
+
+
+def add_lockstep(parser: argparse.ArgumentParser) -> None:
+    """Add how to quantize, how many images, and whether every site is shown."""
+    add_options(parser)
+    parser.add_argument("--images", type=int, default=4, metavar="N", help="images to run (4)")
+    parser.add_argument("--all", action="store_true", help="every site, not sums by operator")
+
+
+def run_lockstep(args: argparse.Namespace) -> tuple[str, Any]:
+    """Compare on calibration images; exit code 1 if an operator is farther off than is stated."""
+    model = refvit.load(args.model, **dict(args.known))
+    if not isinstance(model, Model):
+        raise ValueError(f"lockstep compares an engine with its float model; {args.model} has none")
+    if args.images < 1:
+        raise ValueError(f"--images is at least 1, got {args.images}")
+    pixels, what = calibration(model, args.calibration)
+    quantized = refvit.quantize(model, pixels, args.recipe)
+    rows = lockstep(quantized, compile(quantized, args.kernels), pixels[: args.images])
+    head = (
+        f"{args.model}, {args.recipe}, kernels {args.kernels}, {args.images} images; calibrated on "
+        f"{what}"
+    )
+    about = {"ok": all(row.passes for row in rows), "rows": [asdict(row) for row in rows]}
+    return "\n".join([head, "", table(rows, args.all)]), about
+
+
+def table(rows: Sequence[Difference], every: bool = False) -> str:
+    """Return a Markdown table: a row for each operator, or for each site.
+
+    `differing` is the share of codes that are not the definition's, `worst` the greatest distance,
+    `stated` what is allowed, both in codes.
+    """
+    groups: dict[str, list[Difference]] = {}
+    for row in rows:
+        groups.setdefault(row.site if every else row.op, []).append(row)
+    lines = [
+        "| operator | sites | codes | differing | worst | stated |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for name, group in groups.items():
+        size, off = (sum(getattr(row, key) for row in group) for key in ("size", "differing"))
+        stated = [row.allowed for row in group]
+        allowed = "none" if None in stated else str(max(filter(None, stated), default=0))
+        worst = max(row.worst for row in group)
+        share = f"{off / size:.3%}" if off else "0"
+        lines.append(f"| {name} | {len(group)} | {size:,} | {share} | {worst} | {allowed} |")
+    return "\n".join(lines)
