@@ -72,8 +72,11 @@ class CompileOps:
         if site not in self.qparams:
             raise ValueError(f"{site}: the quantized model has no grid for this site")
         grid = self.qparams[site]
-        if not isinstance(grid, QParams) or grid.zero_point:
-            raise ValueError(f"{site}: the engine is symmetric; this grid's zero point is not 0")
+        if not isinstance(grid, QParams) or not grid.symmetric:
+            kind = "zero point is not 0" if isinstance(grid, QParams) else "codes are not linear"
+            raise ValueError(f"{site}: the engine is symmetric; this grid's {kind}")
+        if grid.group:
+            raise ValueError(f"{site}: the engine has one scale a channel, not one a group")
         return grid
 
     def input(self, x: Any, *, site: str) -> Coded:

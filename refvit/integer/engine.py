@@ -100,8 +100,9 @@ class IntegerModel:
         lo, hi = self.constants[site].clamp.tolist()
         if self.constants[site].get("log2") is not None:
             return Log2Grid(int(self.constants[site].log2))
-        signed = lo < 0
-        return QParams(np.asarray(self.scales[site]), hi.bit_length() + signed, signed)
+        scale, signed = np.asarray(self.scales[site]), lo < 0
+        bits, restricted = hi.bit_length() + signed, lo == -hi
+        return QParams(scale, bits, signed, restricted=restricted)
 
     @cached_property
     def scale(self) -> float:

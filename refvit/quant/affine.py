@@ -1,7 +1,8 @@
 """The affine map between reals and integer codes: `real = scale * (code - zero_point)`.
 
-Symmetric quantization, per tensor or per channel, of any width from 2 to 32 bits (Jacob et al.
-2018, equation 1; Du, Gong and Chu, section II). Rounding is half to even, stated here once.
+Symmetric and asymmetric, full and restricted range, per tensor, per channel and per group, of any
+width from 2 to 32 bits (Jacob et al. 2018, equation 1; Du, Gong and Chu, section II). Rounding is
+half to even, stated here once.
 """
 
 from __future__ import annotations
@@ -36,32 +37,50 @@ class Grid(Protocol):
 
 @dataclass(frozen=True)
 class QParams:
-    """One affine grid: its scale (a scalar, or one per index of `axis`), zero point and width.
+    """One affine grid: its scale and zero point, its width, and what they are shared by.
 
-    Codes run over the full range of their width, [-2**(bits-1), 2**(bits-1) - 1] signed or
-    [0, 2**bits - 1] unsigned. Raises ValueError for a width outside 2..32 or a scale that is not
-    positive and finite.
+    A scalar `scale` is for the whole tensor; with `axis=k` there is one per index of axis k; with
+    `group=g` besides (axis 0 of a matrix), one per row and per g columns: scale [rows, groups].
+    `zero_point` is an integer or has the shape of `scale`. Codes run over the full range of their
+    width, [-2**(bits-1), 2**(bits-1) - 1] signed or [0, 2**bits - 1] unsigned; `restricted` leaves
+    out the least signed one, so that the range is symmetric. Raises ValueError for a width outside
+    2..32, a scale that is not positive and finite, or shapes that do not go together.
     """
 
     scale: FloatArray
     bits: int
     signed: bool = True
     axis: int | None = None
-    zero_point: int = 0
+    zero_point: IntArray | int = 0
+    restricted: bool = False
+    group: int = 0
 
     def __post_init__(self) -> None:
         if not 2 <= self.bits <= 32:
             raise ValueError(f"codes have 2 to 32 bits; asked for {self.bits}")
-        scale = np.asarray(self.scale, np.float64)
+        scale, zero_point = np.asarray(self.scale, np.float64), np.asarray(self.zero_point)
         if not (np.isfinite(scale).all() and (scale > 0).all()):
             raise ValueError(f"a scale is positive and finite; got {scale.ravel()[:4]}")
-        if (scale.ndim == 0) != (self.axis is None):
-            raise ValueError(f"a scale of shape {scale.shape} does not go with axis {self.axis}")
+        if self.group < 0 or (self.group and self.axis != 0):
+            raise ValueError(f"groups of {self.group} go along axis 0; got axis {self.axis}")
+        if scale.ndim != (2 if self.group else int(self.axis is not None)):
+            raise ValueError(
+                f"a scale of shape {scale.shape} does not go with axis {self.axis}, "
+                f"group {self.group}"
+            )
+        if zero_point.dtype.kind not in "iu" or zero_point.shape not in ((), scale.shape):
+            raise ValueError(f"a zero point is an integer, or one for each of {scale.shape} scales")
         object.__setattr__(self, "scale", scale)
+        object.__setattr__(self, "zero_point", zero_point)
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether zero is code 0 everywhere."""
+        return not np.any(self.zero_point)
 
     @property
     def lo(self) -> int:
-        return -(1 << (self.bits - 1)) if self.signed else 0
+        return int(self.restricted) - (1 << (self.bits - 1)) if self.signed else 0
 
     @property
     def hi(self) -> int:
@@ -70,7 +89,7 @@ class QParams:
     @property
     def range(self) -> tuple[int, int]:
         """The least and greatest integer that stands for a value, in units of `scale`."""
-        return self.lo, self.hi
+        return self.lo - int(np.max(self.zero_point)), self.hi - int(np.min(self.zero_point))
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -83,32 +102,53 @@ class QParams:
         return replace(self, scale=scale)
 
     def encode(self, x: FloatArray) -> IntArray:
-        return np.asarray(self._steps(x) + self.zero_point).astype(self.dtype)
+        steps = self._steps(x)
+        if not self.symmetric:
+            steps += self._along(self.zero_point, x)
+        return np.asarray(steps).astype(self.dtype)
 
     def decode(self, codes: IntArray, dtype: Any) -> FloatArray:
         steps = codes.astype(dtype)
-        if self.zero_point:
-            steps -= self.zero_point
-        return np.asarray(steps * self._along(codes.ndim, dtype))
+        if not self.symmetric:
+            steps -= self._along(self.zero_point, steps)
+        return np.asarray(steps * self._along(self.scale, steps))
 
     def round(self, x: FloatArray) -> FloatArray:
         steps = self._steps(x)
-        steps *= self._along(x.ndim, x.dtype)
+        steps *= self._along(self.scale, x)
         return steps
 
-    def _along(self, ndim: int, dtype: Any) -> FloatArray:
-        scale = self.scale.astype(dtype)
-        return scale if self.axis is None else scale.reshape(-1, *[1] * (ndim - self.axis - 1))
+    def _along(self, what: Any, x: FloatArray) -> FloatArray:
+        """`what`, a scalar or one per scale, in the dtype of `x` and a shape that goes with it."""
+        one = np.asarray(what, x.dtype)
+        if one.ndim == 0 or self.axis is None:
+            return one
+        if self.group:
+            return np.repeat(one, self.group, axis=1)[:, : x.shape[1]]
+        return one.reshape(-1, *[1] * (x.ndim - self.axis - 1))
 
     def _steps(self, x: FloatArray) -> FloatArray:
         """`clip(rint(x / scale))` before the zero point is added, as floats in the dtype of x."""
-        steps = x / self._along(x.ndim, x.dtype)
+        steps = x / self._along(self.scale, x)
         np.rint(steps, out=steps)
-        return np.clip(steps, self.lo - self.zero_point, self.hi - self.zero_point, out=steps)
+        lo, hi = self.lo, self.hi
+        if self.symmetric:
+            return np.clip(steps, lo, hi, out=steps)
+        zero = self._along(self.zero_point, x)
+        return np.clip(steps, lo - zero, hi - zero, out=steps)
 
 
-def symmetric(largest: Any, bits: int, *, signed: bool = True, axis: int | None = None) -> QParams:
-    """Return the grid whose greatest code stands for `largest` = max|x| (a scalar, or per channel).
+def symmetric(
+    largest: Any,
+    bits: int,
+    *,
+    signed: bool = True,
+    axis: int | None = None,
+    restricted: bool = False,
+    group: int = 0,
+) -> QParams:
+    """Return the grid whose greatest code stands for `largest` = max|x|, which has the shape of the
+    scale.
 
     `scale = largest / (2**(bits-1) - 1)`, or `/ (2**bits - 1)` unsigned, so that the extremes of x
     are codes exactly; an all-zero x gets scale 1.
@@ -118,7 +158,51 @@ def symmetric(largest: Any, bits: int, *, signed: bool = True, axis: int | None 
     """
     steps = (1 << (bits - 1)) - 1 if signed else (1 << bits) - 1
     largest = np.asarray(largest, np.float64)
-    return QParams(np.where(largest > 0, largest, steps) / steps, bits, signed, axis)
+    scale = np.where(largest > 0, largest, steps) / steps
+    return QParams(scale, bits, signed, axis, 0, restricted, group)
+
+
+def asymmetric(
+    lo: Any, hi: Any, bits: int, *, signed: bool = False, axis: int | None = None, group: int = 0
+) -> QParams:
+    """Return the grid that covers [lo, hi] and zero with all of its codes.
+
+    `scale = (hi - lo) / (2**bits - 1)` with lo <= 0 <= hi, `zero_point = rint(-lo / scale)` plus
+    the least code, so that zero is a code exactly (Jacob et al. 2018, section 2.1). A range of
+    nothing gets scale 1.
+
+    >>> q = asymmetric(-1.0, 1.55, bits=8); round(float(q.scale), 9), int(q.zero_point)
+    (0.01, 100)
+    """
+    lo = np.minimum(np.asarray(lo, np.float64), 0.0)
+    hi = np.maximum(np.asarray(hi, np.float64), 0.0)
+    steps = (1 << bits) - 1
+    scale = np.where(hi > lo, hi - lo, steps) / steps
+    least = -(1 << (bits - 1)) if signed else 0
+    zero_point = np.clip(np.rint(-lo / scale), 0, steps).astype(np.int64) + least
+    return QParams(scale, bits, signed, axis, zero_point, group=group)
+
+
+def covering(lo: Any, hi: Any, bits: int, *, symmetric: bool = True, **rest: Any) -> QParams:
+    """Return the symmetric grid of max(-lo, hi), or the asymmetric one of [lo, hi]."""
+    if symmetric:
+        return _symmetric(np.maximum(-np.asarray(lo), np.asarray(hi)), bits, **rest)
+    return asymmetric(lo, hi, bits, **rest)
+
+
+_symmetric = symmetric  # under the name that an argument of `covering` hides
+
+
+def grouped(weight: FloatArray, group: int) -> FloatArray:
+    """Return max|x| of a matrix [rows, columns] by row and group of columns: [rows, groups].
+
+    The last group may be shorter.
+
+    >>> grouped(np.array([[1.0, -2.0, 3.0]]), 2)
+    array([[2., 3.]])
+    """
+    starts = np.arange(0, weight.shape[1], group)
+    return np.asarray(np.maximum.reduceat(np.abs(weight), starts, axis=1))
 
 
 def quantize(x: FloatArray, q: Grid) -> IntArray:

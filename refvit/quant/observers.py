@@ -1,31 +1,190 @@
-"""Observers: taps that watch activations during calibration and keep what a grid needs."""
+"""Observers: what calibration keeps of a value, and the range that its grid shall cover.
+
+Each answers `range(bits, symmetric, signed)` with (lo, hi), after any number of `update`s in
+bounded memory (Du, Gong and Chu, section III-A). Symmetric grids cover the larger of the ends.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
+
+from refvit.quant.affine import QParams, covering, fake_quantize
+from refvit.quant.histogram import Histogram
+
+FloatArray = NDArray[Any]
+Range = tuple[float, float]
+CANDIDATES = 100  # clipping points that a search tries
+SMALLEST = 0.01  # of the largest value, the least of them
+
+
+class Observer(Protocol):
+    """Sees values, then says which range a grid of so many bits shall cover."""
+
+    def update(self, x: FloatArray) -> None: ...
+    def range(self, bits: int, symmetric: bool, signed: bool) -> Range: ...
 
 
 class MinMax:
-    """Keep the least and greatest value seen at every site, in constant memory.
+    """The least and greatest value seen.
 
     >>> seen = MinMax()
-    >>> _ = seen("a", np.array([1.0, -3.0])), seen("a", np.array([2.0]))
-    >>> seen.ranges["a"], seen.largest("a")
-    ((-3.0, 2.0), 3.0)
+    >>> seen.update(np.array([1.0, -3.0])); seen.update(np.array([2.0]))
+    >>> seen.range(8, True, True)
+    (-3.0, 2.0)
     """
 
     def __init__(self) -> None:
-        self.ranges: dict[str, tuple[float, float]] = {}
+        self.lo, self.hi = np.inf, -np.inf
+
+    def update(self, x: FloatArray) -> None:
+        self.lo = min(self.lo, float(np.min(x)))
+        self.hi = max(self.hi, float(np.max(x)))
+
+    def range(self, bits: int, symmetric: bool, signed: bool) -> Range:
+        return self.lo, self.hi
+
+
+class MovingAverage:
+    """Exponential average of each batch's ends: `m old + (1 - m) new` (Jacob et al. 2018, 3.1).
+
+    Unlike min-max it forgets: later batches outweigh earlier ones, and one outlier is damped.
+    """
+
+    def __init__(self, momentum: float = 0.9) -> None:
+        self.momentum = momentum
+        self.ends: FloatArray | None = None
+
+    def update(self, x: FloatArray) -> None:
+        now = np.array([np.min(x), np.max(x)], np.float64)
+        m = self.momentum
+        self.ends = now if self.ends is None else m * self.ends + (1 - m) * now
+
+    def range(self, bits: int, symmetric: bool, signed: bool) -> Range:
+        assert self.ends is not None, "an observer is asked after it has seen something"
+        return float(self.ends[0]), float(self.ends[1])
+
+
+class Percentile:
+    """`share` of the values lie within each end, the rest beyond it (McKinstry et al. 2019)."""
+
+    def __init__(self, share: float = 0.9999) -> None:
+        self.share = share
+        self.seen = Histogram()
+
+    def update(self, x: FloatArray) -> None:
+        self.seen.update(x)
+
+    def range(self, bits: int, symmetric: bool, signed: bool) -> Range:
+        return self.seen.quantile(1 - self.share), self.seen.quantile(self.share)
+
+
+class MeanSquare:
+    """The clipping that loses least: the range whose grid has the least mean square error.
+
+    Clipping points are `SMALLEST` to 1 of the largest value, both ends alike; the error is that of
+    the bins' centres. The full range is among them, so it is never worse than min-max.
+    """
+
+    def __init__(self) -> None:
+        self.seen = Histogram()
+
+    def update(self, x: FloatArray) -> None:
+        self.seen.update(x)
+
+    def range(self, bits: int, symmetric: bool, signed: bool) -> Range:
+        used = self.seen.counts > 0
+        x, counts = self.seen.centres[used], self.seen.counts[used]
+        ends = [(self.seen.lo * part, self.seen.hi * part) for part in parts()]
+        errors = [
+            _square_error(x, counts, covering(lo, hi, bits, symmetric=symmetric, signed=signed))
+            for lo, hi in ends
+        ]
+        return ends[int(np.argmin(errors))]
+
+
+class Entropy:
+    """The clipping whose codes differ least in distribution: KL divergence (Migacz 2017).
+
+    The values beyond a clipping point count at it; what is left is spread evenly over the filled
+    bins of each code, and the divergence of the two is least at the answer. Magnitudes only, so
+    both ends are clipped alike.
+    """
+
+    def __init__(self, bins: int = 4096) -> None:
+        self.seen = Histogram(bins)
+
+    def update(self, x: FloatArray) -> None:
+        self.seen.update(x)
+
+    def range(self, bits: int, symmetric: bool, signed: bool) -> Range:
+        half = len(self.seen.counts) // 2
+        magnitudes = (self.seen.counts[half:] + self.seen.counts[half - 1 :: -1]).astype(float)
+        levels = 1 << (bits - 1 if symmetric and signed else bits)
+        filled = int(np.flatnonzero(magnitudes)[-1]) + 1
+        points = np.unique(np.linspace(min(levels, filled), filled, CANDIDATES).astype(int))
+        best = min(points, key=lambda i: divergence(magnitudes, int(i), levels))
+        top = float(best) * self.seen.width if best < filled else max(-self.seen.lo, self.seen.hi)
+        return max(self.seen.lo, -top), min(self.seen.hi, top)
+
+
+def parts() -> FloatArray:
+    """Return the clipping points a search tries, as parts of the largest value; 1 is the first."""
+    return np.linspace(1.0, SMALLEST, CANDIDATES)
+
+
+def _square_error(x: FloatArray, counts: FloatArray, grid: QParams) -> float:
+    """Return sum(counts (x - fake_quantize(x))**2)."""
+    return float(np.sum(counts * np.square(fake_quantize(x, grid) - x)))
+
+
+def divergence(counts: FloatArray, keep: int, levels: int) -> float:
+    """Return KL(p || q) of `counts` clipped to `keep` bins and merged into `levels` codes."""
+    p = counts[:keep].copy()
+    p[-1] += counts[keep:].sum()
+    code = np.arange(keep) * levels // keep
+    alive = counts[:keep] > 0
+    mass = np.bincount(code, counts[:keep], levels)
+    shared = np.bincount(code, alive, levels)
+    q = np.where(alive, (mass / np.maximum(shared, 1))[code], 0.0)
+    there = p > 0
+    if (q[there] == 0).any():  # the clipped mass fell on a bin that holds nothing itself
+        q = q + (p > 0) * 1e-9 * q.sum()
+    p, q = p[there] / p.sum(), q[there] / q[there].sum()
+    return float(np.sum(p * np.log(p / q)))
+
+
+OBSERVERS: Mapping[str, Callable[[], Observer]] = {
+    "minmax": MinMax,
+    "moving": MovingAverage,
+    "percentile": Percentile,
+    "mse": MeanSquare,
+    "entropy": Entropy,
+}
+
+
+def observer(name: str) -> Observer:
+    """Return a fresh observer called `name`; ValueError lists them."""
+    if name not in OBSERVERS:
+        raise ValueError(f"no observer {name!r}; there are {', '.join(OBSERVERS)}")
+    return OBSERVERS[name]()
+
+
+class Calibration:
+    """The tap that hands every value to the observer of its site.
+
+    `choose(site)` names the observer; each is made when its site is first seen.
+    """
+
+    def __init__(self, choose: Callable[[str], str] = lambda site: "minmax") -> None:
+        self.choose = choose
+        self.seen: dict[str, Observer] = {}
 
     def __call__(self, site: str, value: Any) -> Any:
-        lo, hi = float(np.min(value)), float(np.max(value))
-        before = self.ranges.get(site, (lo, hi))
-        self.ranges[site] = (min(lo, before[0]), max(hi, before[1]))
+        if site not in self.seen:
+            self.seen[site] = observer(self.choose(site))
+        self.seen[site].update(np.asarray(value))
         return value
-
-    def largest(self, site: str) -> float:
-        """Return max|x| of everything seen at `site`; KeyError if nothing was."""
-        lo, hi = self.ranges[site]
-        return max(-lo, hi)

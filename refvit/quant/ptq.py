@@ -20,10 +20,12 @@ from refvit.model import Model, batched
 from refvit.models import Config, workload_records
 from refvit.params import Params
 from refvit.progress import track
-from refvit.quant.affine import QParams, symmetric
-from refvit.quant.observers import MinMax
+from refvit.quant.affine import Grid, QParams, asymmetric, grouped, symmetric
+from refvit.quant.dynamic import DynamicGrid
+from refvit.quant.log2 import Log2Grid
+from refvit.quant.observers import Calibration, Observer, observer
 from refvit.quant.quantizers import FakeQuantize
-from refvit.quant.recipe import Recipe
+from refvit.quant.recipe import Recipe, Spec
 from refvit.quant.recipe import recipe as find_recipe
 
 CALIBRATION_BATCH = 32
@@ -39,7 +41,7 @@ class QuantizedModel:
     """
 
     model: Model
-    qparams: Mapping[str, QParams]
+    qparams: Mapping[str, Grid]
     recipe: str
 
     @property
@@ -79,16 +81,17 @@ class QuantizedModel:
 def quantize(
     model: Model, calibration: NDArray[Any], recipe: str | Recipe = "w8a8"
 ) -> QuantizedModel:
-    """Calibrate `model` on pixels [n, C, H, W] by min-max and return it simulated.
+    """Calibrate `model` on pixels [n, C, H, W] and return it simulated.
 
-    `recipe` is a preset's name or a `Recipe`. Raises ValueError for an unknown recipe, for no
-    calibration images, or for pixels that are not finite.
+    `recipe` is a preset's name, a TOML file or a `Recipe`; its observers find the ranges. Raises
+    ValueError for an unknown recipe, for a pattern of one that no site of the model matches, for
+    no calibration images, or for pixels that are not finite.
     """
     if not isinstance(model, Model):
         raise TypeError(f"quantize takes a float model, as refvit.load gives; got {model!r:.60}")
     chosen = find_recipe(recipe)
     pixels = model.checked(calibration)
-    seen = MinMax()
+    seen = Calibration(lambda site: chosen.spec(site).observer)
     for batch in track(
         batched(pixels, CALIBRATION_BATCH), "calibrate", len(pixels), CALIBRATION_BATCH
     ):
@@ -96,34 +99,74 @@ def quantize(
     return QuantizedModel(model, make_grids(model, seen, chosen), chosen.name)
 
 
-def make_grids(model: Model, seen: MinMax, chosen: Recipe) -> dict[str, QParams]:
+def make_grids(model: Model, seen: Calibration, chosen: Recipe) -> dict[str, Grid]:
     """Return the grid of every activation, weight and bias, from the observed ranges."""
-    grids: dict[str, QParams] = {}
-    for record in workload_records(model.config):
-        if record.op == "output":
-            continue
-        spec = chosen.spec(record.site)
-        grids[record.site] = symmetric(seen.largest(record.site), spec.bits, signed=spec.signed)
+    grids: dict[str, Grid] = {}
+    records = [record for record in workload_records(model.config) if record.op != "output"]
+    weights = [f"{record.site}.weight" for record in records if record.op == "linear"]
+    chosen.check([record.site for record in records] + weights)
+    for record in records:
+        grids[record.site] = activation_grid(chosen.spec(record.site), seen.seen[record.site])
         if record.op == "linear":
             grids |= linear_grids(model.params[record.site], grids[record.inputs[0]], chosen)
     return grids
 
 
-def linear_grids(p: Params, x: QParams, chosen: Recipe) -> dict[str, QParams]:
-    """Return the grids of a linear's weight, by output channel, and of its bias: s_x * s_w.
+def activation_grid(spec: Spec, seen: Observer) -> Grid:
+    """Return the grid of an activation that `seen` has watched."""
+    if spec.quantizer == "log2":
+        return Log2Grid(spec.bits)
+    if spec.dynamic:
+        return DynamicGrid(spec.bits, spec.signed, spec.symmetric, spec.dynamic == "token")
+    lo, hi = seen.range(spec.bits, spec.symmetric, spec.signed)
+    if not spec.symmetric:
+        return asymmetric(lo, hi, spec.bits, signed=spec.signed)
+    largest, restricted = max(-lo, hi), spec.restricted
+    return symmetric(largest, spec.bits, signed=spec.signed, restricted=restricted)
+
+
+def linear_grids(p: Params, x: Grid, chosen: Recipe) -> dict[str, Grid]:
+    """Return the grids of a linear's weight, and of its bias: s_x * s_w, in which it is added.
 
     A channel whose weights are nearly or wholly zero takes its scale from its bias, which would
-    otherwise have no grid of its own to lie on.
+    otherwise have no grid of its own to lie on. Where the accumulator has no one scale (groups,
+    dynamic inputs) the bias stays a real number.
     """
-    spec = chosen.spec(p.at("weight"))
-    largest = np.abs(p.weight.astype(np.float64)).max(axis=1)
-    if p.get("bias") is not None:
+    spec, weight = chosen.spec(p.at("weight")), p.weight.astype(np.float64)
+    one_scale = isinstance(x, QParams) and not spec.group
+    least = np.zeros(len(weight))
+    if one_scale and p.get("bias") is not None:
         step = np.abs(p.bias.astype(np.float64)) / x.scale / 2**BIAS_BITS
-        largest = np.maximum(largest, step * ((1 << (spec.bits - 1)) - 1))
-    weight = symmetric(
-        largest if spec.axis is not None else largest.max(), spec.bits, axis=spec.axis
-    )
-    if p.get("bias") is None:
-        return {p.at("weight"): weight}
-    scale = np.broadcast_to(weight.scale * x.scale, p.bias.shape)
-    return {p.at("weight"): weight, p.at("bias"): QParams(scale, 32, axis=0)}
+        least = step * ((1 << (spec.bits - 1)) - 1)
+    grids: dict[str, Grid] = {p.at("weight"): (grid := weight_grid(weight, least, spec))}
+    if one_scale and p.get("bias") is not None:
+        scale = np.broadcast_to(grid.scale * x.scale, p.bias.shape)
+        grids[p.at("bias")] = QParams(scale, 32, axis=0)
+    return grids
+
+
+def weight_grid(weight: NDArray[Any], least: NDArray[Any], spec: Spec) -> QParams:
+    """Return the grid of weights [out, in] as `spec` says; `least` [out] bounds max|w| from below.
+
+    Observers other than min-max are asked channel by channel.
+    """
+    if not spec.signed:
+        raise ValueError("weights have both signs; their spec is signed")
+    if spec.group:
+        return symmetric(grouped(weight, spec.group), spec.bits, axis=0, group=spec.group,
+                         restricted=spec.restricted)  # fmt: skip
+    rows = [weight] if spec.axis is None else list(weight)
+    ends = np.array([ends_of(row, spec) for row in rows])
+    if not spec.symmetric:
+        lo, hi = ends.T if spec.axis is not None else ends[0]
+        return asymmetric(lo, hi, spec.bits, signed=True, axis=spec.axis)
+    largest = np.abs(ends).max(1)
+    largest = np.maximum(largest, least) if spec.axis is not None else largest.max()
+    return symmetric(largest, spec.bits, axis=spec.axis, restricted=spec.restricted)
+
+
+def ends_of(values: NDArray[Any], spec: Spec) -> tuple[float, float]:
+    """Return the range of a whole array, as the observer of `spec` finds it."""
+    seen = observer(spec.observer)
+    seen.update(values)
+    return seen.range(spec.bits, spec.symmetric, spec.signed)

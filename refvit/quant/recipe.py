@@ -1,24 +1,61 @@
-"""Recipes: a table of site patterns to widths, read from the top, the first match deciding.
+"""Recipes: a table of site patterns to specifications, read from the top, the first match deciding.
 
 The presets follow the integer-only systems of the survey: per-channel weights, per-tensor
 activations, unsigned attention weights, and a residual stream of 16 bits (I-ViT, table of
-section 4), because the sums of many layers outgrow eight.
+section 4), because the sums of many layers outgrow eight. A recipe is a TOML file as well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
 from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from refvit.matching import perhaps
+from refvit.quant.observers import OBSERVERS
+
+QUANTIZERS = ("linear", "log2", "log_sqrt2", "twin")
+DYNAMIC = ("", "tensor", "token")
 
 
 @dataclass(frozen=True)
 class Spec:
-    """The width of one value; `axis=0` gives every output channel of a weight its own scale."""
+    """How one value is quantized.
+
+    `bits` of a code, `signed` or not; `axis=0` gives every output channel of a weight its own
+    scale, `group` besides every so many inputs. `symmetric` grids have zero point 0; `restricted`
+    ones lack the least code. `observer` finds the range in calibration, unless it is `dynamic`:
+    of each "tensor" or "token" when it comes. `quantizer` names the grid: linear, log2, log_sqrt2
+    or twin.
+    """
 
     bits: int
     signed: bool = True
     axis: int | None = None
+    group: int = 0
+    symmetric: bool = True
+    restricted: bool = False
+    observer: str = "minmax"
+    quantizer: str = "linear"
+    dynamic: str = ""
+
+    def __post_init__(self) -> None:
+        if self.observer not in OBSERVERS:
+            raise ValueError(f"no observer {self.observer!r}; there are {', '.join(OBSERVERS)}")
+        if self.quantizer not in QUANTIZERS:
+            raise ValueError(f"no quantizer {self.quantizer!r}; there are {', '.join(QUANTIZERS)}")
+        if self.dynamic not in DYNAMIC:
+            raise ValueError(f'dynamic is "tensor" or "token", or empty; got {self.dynamic!r}')
+        if (
+            isinstance(self.bits, bool)
+            or not isinstance(self.bits, int)
+            or not 2 <= self.bits <= 16
+        ):
+            raise ValueError(f"a recipe gives 2 to 16 bits; got {self.bits!r}")
 
 
 @dataclass(frozen=True)
@@ -26,8 +63,8 @@ class Recipe:
     """A name and a table `{site pattern: Spec}`; patterns are those of `fnmatch`.
 
     >>> w8a8 = PRESETS["w8a8"]
-    >>> w8a8.spec("blocks.0.attn.q.weight")
-    Spec(bits=8, signed=True, axis=0)
+    >>> w8a8.spec("blocks.0.attn.q.weight").axis
+    0
     >>> w8a8.spec("blocks.0.add1").bits, w8a8.spec("blocks.0.attn.softmax").signed
     (16, False)
     """
@@ -41,6 +78,25 @@ class Recipe:
             if fnmatchcase(site, pattern):
                 return spec
         raise ValueError(f"recipe {self.name!r} has no line for site {site!r}; end it with '*'")
+
+    def check(self, sites: Iterable[str]) -> None:
+        """Raise ValueError if a pattern matches none of `sites`; those of the presets, which serve
+        every family, may."""
+        known = list(sites)
+        for pattern in self.table:
+            if pattern not in COMMON and not any(fnmatchcase(site, pattern) for site in known):
+                near = perhaps(pattern, known)
+                raise ValueError(f"recipe {self.name!r}: no site matches {pattern!r}{near}")
+
+    def to_toml(self) -> str:
+        """Return the recipe as TOML, which `read_recipe` reads: only what is not the default."""
+        lines = [f"name = {json.dumps(self.name)}", "", "[sites]"]
+        default = {field.name: field.default for field in fields(Spec)}
+        for pattern, spec in self.table.items():
+            said = {k: v for k, v in asdict(spec).items() if v != default[k] or k == "bits"}
+            inner = ", ".join(f"{key} = {json.dumps(value)}" for key, value in said.items())
+            lines.append(f"{json.dumps(pattern)} = {{ {inner} }}")
+        return "\n".join(lines) + "\n"
 
 
 STREAM = (
@@ -61,6 +117,7 @@ STREAM = (
     "heads",
     "heads_mean",
 )
+COMMON = frozenset((*STREAM, "*.weight", "input", "*.softmax", "*"))
 
 
 def uniform(name: str, weight_bits: int, activation_bits: int) -> Recipe:
@@ -80,10 +137,41 @@ PRESETS = {
 }
 
 
-def recipe(name: str | Recipe) -> Recipe:
-    """Return the preset called `name` (a `Recipe` passes through); ValueError lists them."""
+def recipe(name: str | Recipe | Path) -> Recipe:
+    """Return the preset called `name`, or the recipe in a TOML file; a `Recipe` passes through.
+
+    Raises ValueError that lists the presets, or says what is wrong with the file.
+    """
     if isinstance(name, Recipe):
         return name
-    if name not in PRESETS:
-        raise ValueError(f"no recipe {name!r}; there are {', '.join(PRESETS)}")
-    return PRESETS[name]
+    if str(name) in PRESETS:
+        return PRESETS[str(name)]
+    if not Path(name).is_file():
+        raise ValueError(
+            f"no recipe {str(name)!r}; there are {', '.join(PRESETS)}, or a TOML file of your own"
+        )
+    return read_recipe(Path(name))
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Return the recipe in a TOML file: `name`, and `[sites]` with a table for each pattern."""
+    try:
+        about = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{str(path)!r} is not TOML: {error}") from None
+    sites: Any = about.pop("sites", None)
+    name = about.pop("name", path.stem)
+    if about or not isinstance(name, str) or not isinstance(sites, dict) or not sites:
+        raise ValueError(f"{str(path)!r} has a name and a table [sites], nothing else")
+    known = [field.name for field in fields(Spec)]
+    for pattern, said in sites.items():
+        wrong = [key for key in said if key not in known] if isinstance(said, dict) else [said]
+        if wrong or "bits" not in said:
+            which = f"{wrong[0]!r}{perhaps(str(wrong[0]), known)}" if wrong else "no bits"
+            raise ValueError(
+                f"{str(path)!r}: {pattern!r} says {which}; there are {', '.join(known)}"
+            )
+    try:
+        return Recipe(name, {pattern: Spec(**said) for pattern, said in sites.items()})
+    except ValueError as error:
+        raise ValueError(f"{str(path)!r}: {error}") from None

@@ -1,0 +1,76 @@
+"""`Histogram`: what was seen of a value, in memory that does not grow with the number of images.
+
+The bins lie at multiples of their width, over [-reach, reach) with a reach that is a power of two.
+When a value falls outside, the reach doubles and neighbouring bins merge; so the counts are those
+of one histogram over all values at the final reach, whatever the order they came in.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[Any]
+
+
+class Histogram:
+    """Counts of real values in `bins` bins (even) of one width, and their exact ends.
+
+    >>> seen = Histogram(bins=8)
+    >>> seen.update(np.array([0.4, -0.1])); seen.update(np.array([3.0, 0.9]))
+    >>> seen.reach, seen.counts.tolist(), (seen.lo, seen.hi)
+    (4.0, [0, 0, 0, 1, 2, 0, 0, 1], (-0.1, 3.0))
+    """
+
+    def __init__(self, bins: int = 4096) -> None:
+        if bins < 4 or bins % 4:
+            raise ValueError(f"a histogram has a multiple of 4 bins, asked for {bins}")
+        self.counts = np.zeros(bins, np.int64)
+        self.reach = 0.0
+        self.lo, self.hi = np.inf, -np.inf
+
+    def update(self, x: FloatArray) -> None:
+        """Count every element of `x`; ValueError if one is not finite."""
+        lo, hi = float(np.min(x)), float(np.max(x))
+        if not (np.isfinite(lo) and np.isfinite(hi)):
+            raise ValueError("a histogram counts finite values; there is one that is not")
+        self.lo, self.hi = min(self.lo, lo), max(self.hi, hi)
+        self._widen(max(-lo, hi))
+        if self.reach == 0.0:  # nothing but zeros so far: they are counted when there is a width
+            self.counts[len(self.counts) // 2] += x.size
+            return
+        place = np.floor(np.ravel(x) / np.asarray(self.width, x.dtype)).astype(np.int64)
+        self.counts += np.bincount(place + len(self.counts) // 2, minlength=len(self.counts))
+
+    @property
+    def width(self) -> float:
+        """The width of a bin, a power of two; 0 as long as only zeros were seen."""
+        return 2 * self.reach / len(self.counts)
+
+    @property
+    def centres(self) -> FloatArray:
+        """The middle of every bin."""
+        half = len(self.counts) // 2
+        return (np.arange(-half, half) + 0.5) * self.width
+
+    def _widen(self, top: float) -> None:
+        wanted = 0.0 if top == 0 else float(2.0 ** (np.frexp(top)[1]))  # strictly above top
+        if self.reach == 0.0:
+            self.reach = wanted
+        while self.reach < wanted:
+            quarter = len(self.counts) // 4
+            merged = self.counts[0::2] + self.counts[1::2]
+            self.counts = np.zeros_like(self.counts)
+            self.counts[quarter : 3 * quarter] = merged
+            self.reach *= 2
+
+    def quantile(self, share: float) -> float:
+        """Return a value that `share` of those seen do not exceed, to the width of one bin."""
+        if self.reach == 0.0:
+            return 0.0
+        running = np.cumsum(self.counts)
+        k = int(np.searchsorted(running, share * running[-1], side="left"))
+        edge = (k + 1 - len(self.counts) // 2) * self.width
+        return float(np.clip(edge, self.lo, self.hi))
