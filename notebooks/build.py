@@ -46,8 +46,19 @@ def build(source: Path) -> nbformat.NotebookNode:
     for cell in notebook.cells:  # what a progress line left behind is of no interest
         kept = [out for out in cell.get("outputs", []) if out.get("name") != "stderr"]
         if cell.cell_type == "code":
-            cell["outputs"] = kept
+            cell["outputs"] = joined(kept)
     return notebook
+
+
+def joined(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
+    """Return outputs with consecutive pieces of printed text in one: where they part is chance."""
+    found: list[nbformat.NotebookNode] = []
+    for out in outputs:
+        if found and out.get("name") == found[-1].get("name") == "stdout":
+            found[-1]["text"] += out["text"]
+        else:
+            found.append(out)
+    return found
 
 
 def sources_of(notebook: nbformat.NotebookNode) -> list[tuple[str, str]]:

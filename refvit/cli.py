@@ -87,37 +87,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.set_defaults(run=_demo)
     _demo_options(parser)
     commands = parser.add_subparsers(metavar="COMMAND", title="commands", parser_class=_Parser)
-    _add(commands, "predict", _predict, "classify one image", _predict_options)
-    _add(
-        commands,
-        "simulate",
-        _simulate,
-        "cycles, traffic and energy of every layer",
-        _simulate_options,
-    )
-    _add(commands, "info", _info, "layers, shapes, parameters and MACs of a model", _info_options)
-    _add(commands, "quantize", run_quantize, "compile a model to integers", _with(add_quantize))
-    _add(commands, "prove", run_prove, "the range of every integer of a model", _with(add_prove))
-    _add(
-        commands,
-        "profiles",
-        run_profiles,
-        "kernels compared: accuracy, error, cost",
-        _with(add_profiles),
-    )
-    _add(
-        commands,
-        "lockstep",
-        run_lockstep,
-        "the engine against its definition, operator by operator",
-        _with(add_lockstep),
-    )
-    _add(commands, "spec", run_spec, "the specification of the integer engine", add_spec)
-    _add(commands, "evaluate", run_evaluate, "accuracy on labelled images", _with(add_evaluate))
-    _add(commands, "vectors", run_vectors, "test vectors, written or checked", add_vectors)
-    _add(commands, "pull", run_pull, "download a model of the Hugging Face Hub", add_pull)
-    _add(commands, "train", run_train, "train a model on shapes10, resumable", add_train)
-    _add(commands, "doctor", run_doctor, "is this machine's arithmetic exact", add_doctor)
+    for name, (run, about, options) in COMMANDS.items():
+        _add(commands, name, run, about, options)
     return parser
 
 
@@ -237,3 +208,20 @@ def _at_least(least: int) -> Callable[[str], int]:
 
 
 _positive, _natural = _at_least(1), _at_least(0)
+
+COMMANDS: dict[str, tuple[Command, str, Callable[[Any], None]]] = {
+    "predict": (_predict, "classify one image", _predict_options),
+    "info": (_info, "layers, shapes, parameters and MACs of a model", _info_options),
+    "evaluate": (run_evaluate, "accuracy on labelled images", _with(add_evaluate)),
+    "quantize": (run_quantize, "compile a model to integers", _with(add_quantize)),
+    "prove": (run_prove, "the range of every integer of a model", _with(add_prove)),
+    "profiles": (run_profiles, "kernels compared: accuracy, error, cost", _with(add_profiles)),
+    "lockstep": (run_lockstep, "the engine against its definition, by operator",
+                 _with(add_lockstep)),
+    "vectors": (run_vectors, "test vectors, written or checked", add_vectors),
+    "spec": (run_spec, "the specification of the integer engine", add_spec),
+    "doctor": (run_doctor, "is this machine's arithmetic exact", add_doctor),
+    "simulate": (_simulate, "cycles, traffic and energy of every layer", _simulate_options),
+    "train": (run_train, "train a model on shapes10, resumable", add_train),
+    "pull": (run_pull, "download a model of the Hugging Face Hub", add_pull),
+}  # fmt: skip

@@ -18,7 +18,7 @@ from refvit.integer import Proof
 from refvit.quant import QParams, fake_quantize
 
 BLUE, GREY = "#0072b2", "#999999"
-LINES = ("#d55e00", "#e69f00", "#009e73", BLUE, "#cc79a7", "#56b4e9")
+LINES = (BLUE, "#d55e00", "#e69f00", "#009e73", "#cc79a7", "#56b4e9")
 
 
 def axes(ax: Any = None) -> Any:
@@ -102,9 +102,10 @@ def curves(
     ax = axes(ax)
     for number, (name, values) in enumerate(named.items()):
         colour = LINES[number % len(LINES)]
-        solid = np.where(True if fits is None else fits[name], values, np.nan)
-        ax.plot(x, values, ":", color=colour, linewidth=1.2)
-        ax.plot(x, solid, color=colour, linewidth=2, label=name)
+        fit = np.asarray(True if fits is None else fits[name])
+        ax.plot(x, values, ":", color=colour, linewidth=1.2, label=None if fit.any() else name)
+        solid = np.where(fit, values, np.nan)
+        ax.plot(x, solid, color=colour, linewidth=2, label=name if fit.any() else None)
     ax.set(yscale="log")
     ax.grid(alpha=0.3)
     ax.legend(frameon=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from dataclasses import asdict
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from refvit.files import writable
 from refvit.integer import IntegerModel, Proof, compile, widest
 from refvit.integer.kernels.profiles import PROFILES
 from refvit.lockstep import lockstep
+from refvit.matching import perhaps
 from refvit.model import Model
 from refvit.quant import QuantizedModel
 from refvit.sources import parse_source, pixels_of
@@ -43,6 +45,7 @@ def add_prove(parser: argparse.ArgumentParser) -> None:
     """Add the options, and whether every range is shown."""
     add_options(parser)
     parser.add_argument("--all", action="store_true", help="every range, also of blocks alike")
+    parser.add_argument("--site", default="*", metavar="GLOB", help="these sites only")
 
 
 def add_profiles(parser: argparse.ArgumentParser) -> None:
@@ -88,7 +91,10 @@ def run_quantize(args: argparse.Namespace) -> tuple[str, Any]:
 def run_prove(args: argparse.Namespace) -> tuple[str, Any]:
     """Prove every range, or end with the site, the range and what would mend it."""
     engine, how = made(args)
-    rows = list(engine.proofs)
+    rows = [proof for proof in engine.proofs if fnmatchcase(proof.site, args.site)]
+    if not rows:
+        near = perhaps(args.site, [proof.site for proof in engine.proofs])
+        raise ValueError(f"no site of {args.model} matches {args.site!r}{near}")
     top = widest(rows)
     shown = [(proof, 1) for proof in rows] if args.all else folded(rows)
     lines = [
@@ -97,8 +103,8 @@ def run_prove(args: argparse.Namespace) -> tuple[str, Any]:
         f"{'site':<30}{'value':<27}{'range':<32}{'bits':>9}  determined by",
         *(line(proof, count) for proof, count in shown),
         "",
-        f"No overflow is possible: {len(rows)} ranges proved. The widest needs {top.bits} of "
-        f"{top.width} bits: {top.what} at {top.site}.",
+        f"No overflow is possible: {len(engine.proofs)} ranges proved. The widest of these needs "
+        f"{top.bits} of {top.width} bits: {top.what} at {top.site}.",
     ]
     proofs = [asdict(proof) | {"bits": proof.bits} for proof in rows]
     return "\n".join(lines), {"digest": engine.digest, "how": how, "proofs": proofs}

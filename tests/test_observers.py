@@ -181,7 +181,11 @@ RECIPES = {
     "dynamic": {"*.weight": Spec(8, axis=0), "*": Spec(8, dynamic="token")},
     "asymmetric": {"*.weight": Spec(8, axis=0), "*": Spec(8, signed=False, symmetric=False)},
     "groups": {"*.weight": Spec(4, axis=0, group=16), "*": Spec(8)},
-    "entropy": {"*.weight": Spec(8, axis=0, observer="mse"), "*": Spec(8, observer="entropy")},
+    "entropy": {
+        "*.weight": Spec(8, axis=0, observer="mse"),
+        "*.softmax": Spec(8, signed=False),
+        "*": Spec(8, observer="entropy"),
+    },
     "restricted": {"*.weight": Spec(8, axis=0, restricted=True), "*": Spec(16)},
     "log2": {"*.weight": Spec(8, axis=0), "*.softmax": Spec(4, quantizer="log2"), "*": Spec(8)},
 }

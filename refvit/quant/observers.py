@@ -111,7 +111,8 @@ class Entropy:
 
     The values beyond a clipping point count at it; what is left is spread evenly over the filled
     bins of each code, and the divergence of the two is least at the answer. Magnitudes only, so
-    both ends are clipped alike.
+    both ends are clipped alike. It was made for the long tails of convolutions: of attention
+    weights, nearly all of them small, it clips the few that matter to a third and less.
     """
 
     def __init__(self, bins: int = 4096) -> None:
@@ -123,6 +124,7 @@ class Entropy:
     def range(self, bits: int, symmetric: bool, signed: bool) -> Range:
         half = len(self.seen.counts) // 2
         magnitudes = (self.seen.counts[half:] + self.seen.counts[half - 1 :: -1]).astype(float)
+        magnitudes[0] = min(magnitudes[0], magnitudes[1])  # exact zeros are no shape to preserve
         levels = 1 << (bits - 1 if symmetric and signed else bits)
         filled = int(np.flatnonzero(magnitudes)[-1]) + 1
         points = np.unique(np.linspace(min(levels, filled), filled, CANDIDATES).astype(int))

@@ -6,7 +6,8 @@ by hand follows here from the ranges: `octaves` (15 and 23 there) is the greates
 sums fit int32, at most those. Three more things differ, because int32 does not allow or survive
 them: a row's maximum is at least 0 in ShiftGELU (a negative one makes the release shift left,
 beyond int32), its division keeps 14 bits (the release's quotient has 6 to 25 levels), and the
-result is requantized to the site's label. The floors are the release's.
+result is requantized to the site's label. Shiftmax keeps its coarse quotient: of 197 equal scores
+at scale 1/127 it is 2 for 2.6, and a quarter of the mass is lost. The floors are the release's.
 Specification, clause 5.1.
 """
 
