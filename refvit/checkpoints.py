@@ -109,8 +109,8 @@ def parse_metadata(path: Path, meta: Mapping[str, str], keys: Sequence[str]) -> 
     """Return the JSON values of a file's metadata; ValueError if a key is missing or damaged."""
     try:
         return {key: json.loads(meta[key]) for key in keys}
-    except (KeyError, json.JSONDecodeError) as error:
-        raise ValueError(f"{str(path)!r}: its metadata is damaged: {error!r}") from None
+    except (KeyError, ValueError, RecursionError) as error:
+        raise ValueError(f"{str(path)!r}: its metadata is damaged: {error!r:.200}") from None
 
 
 def config_from(path: Path, about: Mapping[str, Any]) -> tuple[Config, Preprocess]:
@@ -124,7 +124,10 @@ def config_from(path: Path, about: Mapping[str, Any]) -> tuple[Config, Preproces
 
 def class_names(path: Path, about: Mapping[str, Any], config: Config) -> tuple[str, ...]:
     """Return the class names in a file's metadata; ValueError if there is not one a class."""
-    labels = tuple(about["labels"])
+    labels = about["labels"]
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        raise ValueError(f"{str(path)!r}: its labels are not a list of names")
+    labels = tuple(labels)
     if len(labels) != config.classes:
         raise ValueError(f"{str(path)!r} names {len(labels)} of {config.classes} classes")
     return labels

@@ -11,6 +11,7 @@ from typing import Any
 import refvit
 from refvit.evaluate import ENGINES, Evaluation, evaluate
 from refvit.files import writable, write_bytes
+from refvit.integer import IntegerModel
 from refvit.plot import confusion
 from refvit.sources import parse_source
 
@@ -18,8 +19,8 @@ from refvit.sources import parse_source
 def add_evaluate(parser: argparse.ArgumentParser) -> None:
     """Add the data, the engine, how many images, how many processes, and the picture."""
     parser.add_argument("--data", default="shapes10", help="shapes10, idx:DIR or folder:DIR")
-    parser.add_argument("--engine", default="float", help=f"one of {', '.join(ENGINES)} (float)")
-    parser.add_argument("--recipe", default="w8a8", help="how to quantize (w8a8)")
+    parser.add_argument("--engine", help=f"one of {', '.join(ENGINES)} (float)")
+    parser.add_argument("--recipe", help="how to quantize (w8a8), or a TOML file")
     parser.add_argument(
         "--count", type=int, metavar="N", help="test images (all; of shapes10 10,000)"
     )
@@ -34,12 +35,17 @@ def run_evaluate(args: argparse.Namespace) -> tuple[str, Any]:
     if args.jobs < 1 or (args.count is not None and args.count < 1):
         raise ValueError("--jobs and --count are whole numbers of at least 1")
     model = refvit.load(args.model, **dict(args.known))
+    if isinstance(model, IntegerModel) and (args.recipe or args.engine not in (None, "integer")):
+        given = "recipe" if args.recipe else "engine"
+        raise ValueError(f"{args.model} is compiled to integers; --{given} changes nothing of it")
     source = parse_source(args.data, model.labels)
     if args.picture is not None:
         check_picture(args.picture)
     pool = None if args.jobs == 1 else ProcessPoolExecutor(args.jobs)
     try:
-        found = evaluate(model, source, args.count, args.engine, args.recipe, pool)
+        found = evaluate(
+            model, source, args.count, args.engine or "float", args.recipe or "w8a8", pool
+        )
     finally:
         if pool is not None:
             pool.shutdown(cancel_futures=True)

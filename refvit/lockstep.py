@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refvit.integer import FAST, Arithmetic, IntegerModel, QTensor
+from refvit.integer.kernels import gelu, layer_norm, softmax
 from refvit.integer.kernels.softmax import by_window
 from refvit.model import check_pixels
 from refvit.models import forward, workload_records
@@ -33,10 +34,9 @@ EXACT = ("linear", "matmul", "concat", "mean")
 class Difference:
     """How far the engine's codes of one site are from the definition's, in units of one code.
 
-    `allowed` is what the specification states: 0 for linear, matmul, mean and what moves values;
-    1 for add, GELU, softmax and LayerNorm, which round in between or approximate; 8 for a
-    LayerNorm whose output has more than 8 bits, 2**-13 of its range. None where a
-    profile states no bound (I-ViT publishes none).
+    `allowed` is what the specification states (section 6): 0 for linear, matmul, mean and concat;
+    for the others 1, the roundings of both, and what a GELU, softmax or LayerNorm may err in reals,
+    in steps of its output. None where a profile states no bound (I-ViT publishes none).
     """
 
     site: str
@@ -128,7 +128,11 @@ class LockstepOps:
         codes = np.rint(x.value / label).astype(self.engine.constants[x.site].dtype)
         return QTensor(codes, label)
 
-    def _compare(self, op: str, site: str, value: NDArray[Any], got: QTensor) -> Pair:
+    def _compare(
+        self, op: str, site: str, value: NDArray[Any], got: QTensor, stated: float = 0.0
+    ) -> Pair:
+        """Note how far `got` is off; `stated` is the error in reals that is allowed on top of the
+        roundings of both, which make one code."""
         grid = self.grids[site]
         if isinstance(grid, Log2Grid):
             wanted = quantize(value, grid).astype(np.int64)
@@ -140,16 +144,16 @@ class LockstepOps:
         error = np.abs(dequantize(got.codes, grid, np.float64) - np.clip(value, lo, hi))
         counts = off.size, int((off > 0).sum()), int(off.max())
         self.differences.append(
-            Difference(site, op, *counts, self._allowed(op, grid), float(error.max()))
+            Difference(site, op, *counts, self._allowed(op, grid, stated), float(error.max()))
         )
         return Pair(self.tap(site, value), site)
 
-    def _allowed(self, op: str, grid: Grid) -> int | None:
+    def _allowed(self, op: str, grid: Grid, stated: float) -> int | None:
         if op in EXACT:
             return 0
         if op in self.integer.profile.unbounded:
             return None
-        return 8 if op == "layer_norm" and grid.bits > 8 else 1
+        return 1 if isinstance(grid, Log2Grid) else int(1 + stated / float(grid.scale))
 
     def input(self, x: Any, *, site: str) -> Pair:
         return Pair(self.tap(site, self.float.input(x, site=site)), site)
@@ -180,18 +184,23 @@ class LockstepOps:
 
     def gelu(self, x: Pair, *, site: str, form: str = "erf") -> Pair:
         got = self.integer.gelu(self._codes(x), site=site, form=form)
-        return self._compare("gelu", site, self.float.gelu(x.value, site=site, form=form), got)
+        value, stated = self.float.gelu(x.value, site=site, form=form), gelu.stated_error(x.value)
+        return self._compare("gelu", site, value, got, stated)
 
     def softmax(self, x: Pair, *, site: str, mask: Mask | None = None) -> Pair:
         """A masked score does not exist in the engine, so here it is far below all others."""
         got = self.integer.softmax(self._codes(x), site=site, mask=mask)
         gone = False if mask is None else by_window(mask, x.value.shape)
         scores = np.where(gone, x.value.min() - 700, x.value)
-        return self._compare("softmax", site, self.float.softmax(scores, site=site), got)
+        value = self.float.softmax(scores, site=site)
+        stated = softmax.stated_error(scores.shape[-1])
+        return self._compare("softmax", site, value, got, stated)
 
     def layer_norm(self, x: Pair, p: Params, *, eps: float) -> Pair:
         got = self.integer.layer_norm(self._codes(x), self._view(p), eps=eps)
-        return self._compare("layer_norm", p.path, self.float.layer_norm(x.value, p, eps=eps), got)
+        value = self.float.layer_norm(x.value, p, eps=eps)
+        stated = layer_norm.stated_error(value.shape[-1]) * float(np.abs(value - p.bias).max())
+        return self._compare("layer_norm", p.path, value, got, stated)
 
     def mean(self, x: Pair, *, axis: int, site: str) -> Pair:
         got = self.integer.mean(self._codes(x), axis=axis, site=site)

@@ -29,14 +29,19 @@ def run_lockstep(args: argparse.Namespace) -> tuple[str, Any]:
     if args.images < 1:
         raise ValueError(f"--images is at least 1, got {args.images}")
     pixels, what = calibration(model, args.calibration)
-    quantized = refvit.quantize(model, pixels, args.recipe)
-    rows = lockstep(quantized, compile(quantized, args.kernels), pixels[: args.images])
-    head = (
-        f"{args.model}, {args.recipe}, kernels {args.kernels}, {args.images} images; calibrated on "
-        f"{what}"
-    )
+    recipe, kernels = args.recipe or "w8a8", args.kernels or "refvit"
+    quantized = refvit.quantize(model, pixels, recipe)
+    rows = lockstep(quantized, compile(quantized, kernels), pixels[: args.images])
+    head = f"{args.model}, {recipe}, kernels {kernels}, {args.images} images; calibrated on {what}"
     about = {"ok": all(row.passes for row in rows), "rows": [asdict(row) for row in rows]}
-    return "\n".join([head, "", table(rows, args.all)]), about
+    off = [row.site for row in rows if not row.passes]
+    verdict = (
+        f"{off[0]} is farther off than is stated, as are {len(off) - 1} more."
+        if off
+        else "Every operator keeps to what the specification states."
+    )
+    legend = "How far codes are from quantize(op(dequantize(inputs))) in float64, in codes:"
+    return "\n".join([head, legend, "", table(rows, args.all), "", verdict]), about
 
 
 def table(rows: Sequence[Difference], every: bool = False) -> str:

@@ -28,11 +28,11 @@ NOISE = 16  # images of noise that a model without data is calibrated on
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the recipe, the calibration data and the kernel profile."""
-    parser.add_argument("--recipe", default="w8a8", help="how to quantize (w8a8)")
+    parser.add_argument("--recipe", help="how to quantize (w8a8), or a TOML file")
     parser.add_argument(
         "--calibration", metavar="DATA", help="shapes10, idx:DIR or folder:DIR, 128 images of it"
     )
-    parser.add_argument("--kernels", default="refvit", help=f"one of {', '.join(PROFILES)}")
+    parser.add_argument("--kernels", help=f"one of {', '.join(PROFILES)} (refvit)")
 
 
 def add_quantize(parser: argparse.ArgumentParser) -> None:
@@ -59,6 +59,8 @@ def calibration(model: Model, data: str | None) -> tuple[NDArray[Any], str]:
     """Return pixels to calibrate on, and what they are: of `data`, else shapes10 where the model
     takes its images, else noise, which is good for ranges and sizes only."""
     height, width = model.config.image
+    if data == "":
+        raise ValueError("--calibration names data: shapes10, idx:DIR or folder:DIR")
     if data is not None or (height, width, model.config.channels) == (32, 32, 3):
         name = data or "shapes10"
         images = parse_source(name, model.labels).calibration(CALIBRATION)
@@ -72,10 +74,18 @@ def made(args: argparse.Namespace) -> tuple[IntegerModel, str]:
     """Return the engine that MODEL is, or is compiled to, and how it came about."""
     model = refvit.load(args.model, **dict(args.known))
     if isinstance(model, IntegerModel):
+        given = [
+            key for key in ("recipe", "calibration", "kernels") if getattr(args, key) is not None
+        ]
+        if given:
+            raise ValueError(
+                f"{args.model} is compiled already: --{given[0]} changes nothing of it"
+            )
         return model, f"read from {args.model}"
     pixels, what = calibration(model, args.calibration)
-    engine = compile(refvit.quantize(model, pixels, args.recipe), args.kernels)
-    return engine, f"{args.recipe}, calibrated on {what}"
+    recipe = args.recipe or "w8a8"
+    engine = compile(refvit.quantize(model, pixels, recipe), args.kernels or "refvit")
+    return engine, f"{recipe}, calibrated on {what}"
 
 
 def run_quantize(args: argparse.Namespace) -> tuple[str, Any]:
@@ -85,7 +95,8 @@ def run_quantize(args: argparse.Namespace) -> tuple[str, Any]:
     engine.save(args.out)
     size, count = args.out.stat().st_size, len(engine.proofs)
     about = {"file": str(args.out), "bytes": size, "digest": engine.digest, "how": how}
-    return f"{args.out}: {size:,} bytes, {how}, {count} ranges proved, {engine.digest[:16]}", about
+    kernels = f"kernels {engine.kernels}, {count} ranges proved"
+    return f"{args.out}: {size:,} bytes, {how}, {kernels}, {engine.digest[:16]}", about
 
 
 def run_prove(args: argparse.Namespace) -> tuple[str, Any]:
@@ -103,8 +114,10 @@ def run_prove(args: argparse.Namespace) -> tuple[str, Any]:
         f"{'site':<30}{'value':<27}{'range':<32}{'bits':>9}  determined by",
         *(line(proof, count) for proof, count in shown),
         "",
-        f"No overflow is possible: {len(engine.proofs)} ranges proved. The widest of these needs "
-        f"{top.bits} of {top.width} bits: {top.what} at {top.site}.",
+        f"No overflow is possible: {len(engine.proofs)} ranges proved"
+        + (f", {len(rows)} of them here" if len(rows) < len(engine.proofs) else "")
+        + f". The widest {'here ' if len(rows) < len(engine.proofs) else ''}needs {top.bits} of "
+        f"{top.width} bits: {top.what} at {top.site}.",
     ]
     proofs = [asdict(proof) | {"bits": proof.bits} for proof in rows]
     return "\n".join(lines), {"digest": engine.digest, "how": how, "proofs": proofs}
@@ -127,6 +140,8 @@ def line(proof: Proof, count: int) -> str:
 
 def run_profiles(args: argparse.Namespace) -> tuple[str, Any]:
     """Compare the kernel profiles on one model: accuracy, error of each operator, and cost."""
+    if args.count < 1:
+        raise ValueError(f"--count is at least 1, got {args.count}")
     model = refvit.load(args.model, **dict(args.known))
     if not isinstance(model, Model):
         raise ValueError(f"profiles compares engines of a float model; {args.model} is compiled")
@@ -145,6 +160,10 @@ def run_profiles(args: argparse.Namespace) -> tuple[str, Any]:
         errors = "  ".join(f"{row['error'][op]:.4f}" for op in ("softmax", "gelu", "layer_norm"))
         share = f"{row['top1']:>8.2%}{row['agreement']:>12.2%}"
         lines.append(f"{row['kernels']:<9}{share}   {errors:<34}   {'; '.join(row['cost'])}")
+    lines += [
+        "",
+        "Errors are in reals, of a forward's operators, half a code of their outputs included.",
+    ]
     return "\n".join(lines), {"float_top1": exact.top1, "count": exact.count, "profiles": rows}
 
 

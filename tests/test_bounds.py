@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 import refvit
 from refvit.integer import PLAIN, Proof, i_sqrt, widest
 from refvit.integer.bounds import dot_range, product_range, prove
-from refvit.integer.fixedpoint import bit_length, shift_round
+from refvit.integer.fixedpoint import GUARD, bit_length, dyadic, shift_round
 from refvit.integer.kernels import gelu, ivit_norm, layer_norm, log_softmax, shiftmax, softmax
 from refvit.integer.kernels.layer_norm import square_bits
+from refvit.integer.prover import ProveOps, Ranged
 from refvit.params import Params
 
 INT8, INT16 = (-128, 127), (-32768, 32767)
@@ -41,7 +42,7 @@ def softmax_witness(scale=0.05):
         "input code": 128,
         "score difference": below.max(),
         "polynomial + rounding": (last & 8191) + softmax.C + half,
-        "sum of exponentials": total.max(),
+        "sum of e + rounding": total.max(),
         "exponential x reciprocal": share.max(),
         softmax.ROW_SUM: codes.sum(),
     }
@@ -111,8 +112,11 @@ def shift_gelu_witness(scale=0.05):
     plan = shiftmax.plan_gelu("s", scale, scale, *INT8)
     c = Params(plan[0])
     e = shiftmax.shift_exp(np.zeros(1, np.int32), c.unit, c.octaves)
+    ends = np.arange(256, dtype=np.int32)
+    p = -ends + (-ends >> 1) - (-ends >> 4)
     return plan, {
         "input code": 128,
+        "1.4375 x": -p.min(),
         "sum of two exponentials": 2 * int(e[0]),  # a row whose greatest is 0
         "exponential x reciprocal": (2**14 - 1) * (2**28 // (2**14 - 1)),  # e is nearly all of S
         "x sigmoid": 127 * 2**14,
@@ -130,7 +134,8 @@ def ivit_norm_witness():
     apart = lone - (lone.sum() + WIDTH // 2) // WIDTH
     norm = 32767 * 2 - 100
     return plan, {
-        "input code": 32768, "centred value": np.abs(apart).max(), "sum of squares": squares,
+        "input code": 32768, "sum of codes": abs(32768 * WIDTH),
+        "centred value": np.abs(apart).max(), "sum of squares": squares,
         "y x reciprocal": int(np.abs(apart).max()) * (2**30 // norm),
         "gamma n + beta": 2**8 * 27.7 / 0.05,
     }  # fmt: skip
@@ -146,7 +151,7 @@ def log_witness(scale=0.05):
     return plan, {
         what: reached[what] for what in ("input code", "score difference", "polynomial + rounding")
     } | {
-        "sum of exponentials": total.max(), "sum << fraction": int(total.max()) << int(c.spare),
+        "sum of e + rounding": total.max(), "sum << fraction": int(total.max()) << int(c.spare),
         softmax.ROW_SUM: int((1 << (14 - many)).sum()),
     }  # fmt: skip
 
@@ -170,6 +175,7 @@ SLACK = {
         0.5, "exp(0) has 15.5 bits and its reciprocal 13.5: their product is 2**29",
     ),
     ("shiftmax", "1.4375 x"): (0.9, "1.5 bounds 1.4375"),
+    ("shift_gelu", "1.4375 x"): (0.9, "1.5 bounds 1.4375"),
 }  # fmt: skip
 
 
@@ -200,6 +206,25 @@ def test_a_linear_reaches_both_ends_of_its_range():
     assert proofs["blocks.0.mlp.fc2"].why.split("codes in [")[1].startswith("-"), "GELU's least"
     heaviest = np.abs(engine.constants["blocks.0.mlp.fc2"].weight.astype(int)).sum(1).max()
     assert proofs["blocks.0.mlp.fc2"].lo > -128 * heaviest
+
+
+def test_sums_reach_the_ends_of_their_ranges():
+    """An addition of two streams, and a mean over tokens, of codes at their ends."""
+    steps = np.array([0.02, 0.05]) / 0.06 * 2**GUARD
+    multiplier, shift = dyadic(steps)
+    clamp = np.array([-32768, 32767], np.int32)
+    held = {"s.multiplier": multiplier, "s.shift": shift, "s.clamp": clamp}
+    ops = ProveOps(Params(held), {}, "refvit", {})
+    ops.add(Ranged((1, 4), *INT16), Ranged((1, 4), *INT16), site="s")
+    low = sum(
+        int(PLAIN.requantize(np.array([-32768]), m, s, -(2**31), 2**31 - 1)[0])
+        for m, s in zip(multiplier, shift, strict=True)
+    )
+    assert ops.proofs[0].lo <= low <= 0.9 * ops.proofs[0].lo
+    held = {"s.multiplier": multiplier[0], "s.shift": shift[0], "s.clamp": clamp}
+    ops = ProveOps(Params(held), {}, "refvit", {})
+    ops.mean(Ranged((1, TOKENS, 4), *INT16), axis=1, site="s")
+    assert (ops.proofs[0].lo, ops.proofs[0].hi) == (-32768 * TOKENS, 32767 * TOKENS)
 
 
 def test_products_with_probabilities_are_bounded_by_their_sum():

@@ -15,16 +15,18 @@ import refvit
 from refvit.checkpoints import weights_folder
 from refvit.integer import FAST, PLAIN, IntegerOps
 from refvit.integer.bounds import dot_range
-from refvit.integer.compiler import Coded, CompileOps
+from refvit.integer.fixedpoint import dyadic
 from refvit.integer.kernels.softmax import by_window
+from refvit.integer.prover import ProveOps, Ranged
 from refvit.lockstep import LockstepOps, activation_grids, reference_params
 from refvit.models import ViTConfig, forward, random_params, workload_records
 from refvit.models.windows import shift_mask
-from refvit.quant import QParams, Recipe, Spec
+from refvit.params import Params
+from refvit.quant import Recipe, Spec
 
 # A compiled nano_vit (tests/golden/make_engine.py), and its logits of the first 12 test images.
 GOLDEN = Path(__file__).parent / "golden" / "nano_vit_w8a8.safetensors"
-DIGEST = "4a666dd571012c7102f3b7c5f14b19de8d5dad1fd434c05e464a106cba7bbcca"
+DIGEST = "12c819901a8141dd9e1c938c5f34bcaf1ac694315b3ef1d301713ce2e93e10f5"
 
 
 @pytest.fixture(scope="module")
@@ -346,7 +348,7 @@ def test_an_artefact_replays_bit_for_bit_and_is_guarded(engine, pixels, tmp_path
     with pytest.raises(ValueError, match="was changed"):
         refvit.load(tmp_path / "t.safetensors")
     (tmp_path / "m.safetensors").write_bytes(bytes(raw).replace(b'"labels"', b'"lebals"'))
-    with pytest.raises(ValueError, match="metadata is damaged"):
+    with pytest.raises(ValueError, match="not those that were sealed"):
         refvit.load(tmp_path / "m.safetensors")
     (tmp_path / "c.safetensors").write_bytes(raw[:-100])
     with pytest.raises(ValueError, match="not a whole safetensors file"):
@@ -355,9 +357,12 @@ def test_an_artefact_replays_bit_for_bit_and_is_guarded(engine, pixels, tmp_path
 
 def test_sums_of_unsigned_codes_are_bounded_by_their_greatest():
     """With a tiny output scale two codes of 65535 must not wrap: they are refused."""
-    ops = CompileOps({"s": QParams(np.array(1 / 20000), 16)})
-    wide = Coded((1, 1), QParams(np.array(1.0), 16, signed=False))
-    with pytest.raises(OverflowError, match="s: sum with guard bits"):
+    multiplier, shift = dyadic(np.array([20000.0, 20000.0]) * 2**8)
+    clamp = np.array([-32768, 32767], np.int32)
+    constants = {"s.multiplier": multiplier, "s.shift": shift, "s.clamp": clamp}
+    ops = ProveOps(Params(constants), {}, "refvit", {})
+    wide = Ranged((1, 1), 0, 65535)
+    with pytest.raises(OverflowError, match=r"s: sum with guard bits .* calibrate on images"):
         ops.add(wide, wide, site="s")
 
 

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 import refvit
 from refvit.cli import main
+from refvit.files import read_tensors, write_tensors
 from refvit.integer import PLAIN, IntegerOps, clauses, specification
+from refvit.integer.artefact import seal
 from refvit.integer.integer_ops import powers
 from refvit.integer.kernels import (
     gelu,
@@ -254,30 +256,93 @@ def replayed(engine, path):
     return refvit.load(path)
 
 
+def bent(name, change):
+    """A change of one constant."""
+
+    def apply(constants, widths):
+        constants[name] = change(constants[name])
+
+    return apply
+
+
+FC1, ACT, NORM = "blocks.0.mlp.fc1", "blocks.0.mlp.act", "blocks.0.norm1"
 BROKEN = [
     (lambda c, w: w.update({"head.weight": 3}), "do not fit 3 bits"),
-    (lambda c, w: c.update({"head.weight": c["head.weight"][:, :-1]}), "head.weight is"),
-    (lambda c, w: c.update({"head.multiplier": c["head.multiplier"] << 1}), "more than 24 bits"),
-    (lambda c, w: c.update({"head.shift": c["head.shift"] + 60}), "not a shift of 1 to 53"),
-    (lambda c, w: c.update({"head.bias": c["head.bias"].astype(np.int64)}), "at most 32 bits"),
-    (lambda c, w: c.pop("head.clamp"), "it lacks head.clamp"),
+    (
+        lambda c, w: w.update({"head.weight": 9}),
+        r"int8 \[10, 48\], it must be int16",
+    ),
     (lambda c, w: w.update({"tail": 8}), "a width is given for tail"),
-    (lambda c, w: w.update({"head.weight": 9}), None),
-]  # fmt: skip
+    (lambda c, w: w.pop("head.weight"), "no width is given for head.weight"),
+    (lambda c, w: w.update({"head.bias": 8}), "a width is given for head.bias"),
+    (bent("head.weight", lambda t: t[:, :-1]), r"head.weight is int8 \[10, 47\]"),
+    (bent("head.multiplier", lambda t: t << 1), "head.multiplier lies in"),
+    (bent("head.multiplier", lambda t: t[:-1]), r"head.multiplier is int32 \[9\]"),
+    (bent("head.multiplier", lambda t: t.astype(np.int8)), "head.multiplier is int8"),
+    (bent("head.shift", lambda t: t + 60), r"it must in \[1, 53\]"),
+    (bent("head.bias", lambda t: t.astype(np.int64)), "head.bias is int64"),
+    (bent(f"{FC1}.bias", lambda t: np.full_like(t, 2**31 - 1)), f"{FC1}: accumulator range .* int32"),
+    (bent("head.clamp", lambda t: t * 0 + 5), r"head.clamp \[5, 5\] is no range of codes"),
+    (bent("input.clamp", lambda t: t[:1]), r"input.clamp is int32 \[1\]"),
+    (lambda c, w: c.pop("head.clamp"), "it lacks head.clamp"),
+    (lambda c, w: c.pop("head.bias"), "it lacks head.bias"),
+    (lambda c, w: c.pop(f"{NORM}.offset"), f"it lacks {NORM}.offset"),
+    (bent(f"{ACT}.keep", lambda t: np.full_like(t, -(2**31))), f"{ACT}.keep lies in"),
+    (bent(f"{ACT}.keep", lambda t: t * 0), f"{ACT}: x .* does not fit int32"),
+    (bent(f"{NORM}.eps_exponent", lambda t: np.full_like(t, 2**31 - 1)), "eps_exponent lies in"),
+    (bent(f"{NORM}.offset", lambda t: np.full_like(t, 2**31 - 1)), f"{NORM}: gamma n . beta range"),
+    (lambda c, w: c.update({"foo.bar": np.zeros(1, np.int8)}), "foo.bar is no constant"),
+]
 
 
 @pytest.mark.parametrize(("change", "message"), BROKEN, ids=range(len(BROKEN)))
 def test_an_artefact_that_contradicts_itself_is_refused(change, message, tmp_path):
+    """Its digest and seal are right: what is wrong are the integers, which are proved anew."""
     quantized, _ = prepared("nano_vit")
     engine = refvit.compile(quantized)
     constants, widths = dict(engine.constants.items()), dict(engine.widths)
     change(constants, widths)
     broken = dataclasses.replace(engine, constants=Params(constants), widths=widths)
-    if message is None:  # codes fit a greater width as well: nothing contradicts that
-        assert replayed(broken, tmp_path / "b.safetensors").widths["head.weight"] == 9
-        return
     with pytest.raises(ValueError, match=message):
         replayed(broken, tmp_path / "b.safetensors")
+
+
+@pytest.mark.parametrize("one", PROFILES)
+@pytest.mark.parametrize("other", PROFILES)
+def test_constants_of_one_profile_are_not_taken_for_another(one, other, tmp_path):
+    engine = refvit.compile(prepared("nano_vit")[0], one)
+    claimed = dataclasses.replace(engine, kernels=other)
+    if one == other:
+        assert replayed(claimed, tmp_path / "e.safetensors").digest == engine.digest
+        return
+    with pytest.raises(ValueError, match=r"it lacks|is no constant|it must"):
+        replayed(claimed, tmp_path / "e.safetensors")
+
+
+META = [
+    ("preprocess", '{"size": [32, 32], "mean": [0.9, 0.1, 0.5], "std": [1.0, 1.0, 1.0]}'),
+    ("labels", '["a"]'), ("scales", "{}"), ("recipe", '"w2a2"'), ("digest", "null"),
+    ("widths", "{}"), ("provenance", "{}"), ("kernels", '"table"'), ("config", "[" * 100_000),
+    ("labels", "7"), ("specification", "2.0"), ("scales", '{"head": "abc"}'), ("widths", "[]"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("key", "value"), META, ids=range(len(META)))
+@pytest.mark.parametrize("sealed", [False, True])
+def test_metadata_that_were_changed_are_refused_in_one_line(key, value, sealed, tmp_path):
+    """Also by one who seals them again, unless they then say something that can be."""
+    engine = refvit.compile(prepared("nano_vit")[0])
+    engine.save(tmp_path / "e.safetensors")
+    tensors, meta = read_tensors(tmp_path / "e.safetensors")
+    meta = meta | {key: value}
+    if sealed:
+        meta["seal"] = seal(meta)
+    write_tensors(tmp_path / "b.safetensors", tensors, meta)
+    if sealed and key in ("recipe", "provenance", "preprocess"):
+        return
+    with pytest.raises(ValueError, match=r"b\.safetensors") as error:
+        refvit.load(tmp_path / "b.safetensors")
+    assert len(str(error.value)) < 600
 
 
 def test_a_newer_specification_is_refused(tmp_path, monkeypatch):
@@ -343,5 +408,5 @@ def test_a_derived_shift_that_is_broken_is_refused(monkeypatch):
     with pytest.raises(OverflowError, match="y x reciprocal"):
         layer_norm.plan("s", 0.1, 0.1, *INT8, np.ones(8), np.zeros(8), 0.0)
     monkeypatch.setattr(shiftmax, "octaves_of", lambda *a: 30)
-    with pytest.raises(OverflowError, match="sum of exponentials"):
+    with pytest.raises(OverflowError, match="sum of exp"):
         shiftmax.plan("s", 0.1, 1 / 255, *INT8, 197)

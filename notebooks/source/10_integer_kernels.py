@@ -384,7 +384,7 @@ _, total = softmax.exponentials(np.zeros((1, 65), np.int8), at.attn.softmax, PLA
 weight, bias = (at.mlp.fc1[name].astype(np.int64) for name in ("weight", "bias"))
 worst = ((np.where(weight > 0, 127, -128) * weight).sum(1) + bias).max()
 for key, reached in {
-    ("attn.softmax", "sum of exponentials"): int(total.max()),
+    ("attn.softmax", "sum of e + rounding"): int(total.max()),
     ("mlp.fc1", "accumulator"): int(worst),
 }.items():
     print(f"{' '.join(key):<33} reaches {reached:>9,} of {proof[key].hi:,}")

@@ -30,7 +30,7 @@ KERNELS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "refvit": {
         "softmax": ("951e81bb497b9fe4", "e62bd62dd053b3aa"),
         "gelu": ("a8f4bf1a424f47fc", "1ccc4061933a9bb3"),
-        "layer_norm": ("f4ef4ce1bdd965f7", "b5da6f61691c27b6"),
+        "layer_norm": ("f4ef4ce1bdd965f7", "4f7b5672ff90a51d"),
     },
     "ivit": {
         "softmax": ("75c5d682514efc0b", "4069a9941c96012d"),
@@ -40,12 +40,12 @@ KERNELS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "log2": {
         "softmax": ("6ac0cf2d8eef71c2", "c9e895a353d7e74d"),
         "gelu": ("a8f4bf1a424f47fc", "1ccc4061933a9bb3"),
-        "layer_norm": ("f4ef4ce1bdd965f7", "b5da6f61691c27b6"),
+        "layer_norm": ("f4ef4ce1bdd965f7", "4f7b5672ff90a51d"),
     },
     "table": {
         "softmax": ("c87bfdaa4019d8e7", "e62bd62dd053b3aa"),
         "gelu": ("534822bdc07f761e", "1ccc4061933a9bb3"),
-        "layer_norm": ("f4ef4ce1bdd965f7", "b5da6f61691c27b6"),
+        "layer_norm": ("f4ef4ce1bdd965f7", "4f7b5672ff90a51d"),
     },
 }
 GRIDS = ((8, 0.125), (8, 0.03), (16, 2.0**-10), (16, 0.0007))  # bits and scale of the input

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 IntArray = NDArray[Any]
 
+FAULT = "no recipe mends this: it is a fault of the kernel"
+
 
 @dataclass(frozen=True)
 class Proof:

@@ -1,8 +1,8 @@
 """`CompileOps`: the interpreter that runs a model once on ranges and writes the engine's integers.
 
-A value is a `Coded`: its shape, grid and site, but no data. Each operator turns real scales into
-integer constants, named `<site>.<constant>`, and proves that its integers fit. What is left
-afterwards is a flat table of integer tensors: the engine reads nothing else.
+A value is a `Coded`: its shape and grid, but no data. Each operator turns real scales into integer
+constants, named `<site>.<constant>`. What is left afterwards is a flat table of integer tensors:
+the engine reads nothing else, and `refvit.integer.prover` proves from nothing else that they fit.
 
 Scales are relabelled on the way so that each dyadic factor is exactly the ratio of its labels: a
 linear absorbs the 2**-24 in the labels of its weights, a matmul in that of its output. Therefore
@@ -18,11 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refvit.integer.arithmetic import PLAIN, code_dtype
-from refvit.integer.bounds import Proof, dot_range, product_range, prove
+from refvit.integer.bounds import prove
 from refvit.integer.fixedpoint import GUARD, dyadic, real_of
 from refvit.integer.kernels.profiles import LOG2_BITS, profile
-from refvit.integer.kernels.softmax import ROW_SUM
 from refvit.ops.functional import concat_shape, padded_shape
 from refvit.ops.protocol import Index, Mask
 from refvit.ops.shape_ops import rearranged_shape, selected_shape
@@ -30,7 +28,6 @@ from refvit.params import Params
 from refvit.quant import Grid, Log2Grid, QParams, quantize
 
 IntArray = NDArray[Any]
-WIDTH = "give it fewer bits in the recipe"
 
 
 @dataclass(frozen=True)
@@ -39,8 +36,6 @@ class Coded:
 
     shape: tuple[int, ...]
     q: Grid
-    span: tuple[int, int] | None = None  # where its integers are known to lie closer than the grid
-    total: int | None = None  # the greatest sum of its integers over the last axis, if known
 
     @property
     def scale(self) -> float:
@@ -48,18 +43,17 @@ class Coded:
 
     @property
     def range(self) -> tuple[int, int]:
-        return self.span or self.q.range
+        return self.q.range
 
 
 class CompileOps:
-    """Collects `constants`, `proofs` and relabelled `qparams` while a model runs on it."""
+    """Collects `constants`, `widths` and relabelled `qparams` while a model runs on it."""
 
     def __init__(self, qparams: Mapping[str, Grid], kernels: str = "refvit") -> None:
         self.qparams = dict(qparams)
         self.profile = profile(kernels)
         self.widths: dict[str, int] = {}  # bits of every learned tensor's codes
         self.constants: dict[str, IntArray] = {}
-        self.proofs: list[Proof] = []
 
     def _emit(self, site: str, shape: tuple[int, ...], **constants: Any) -> Coded:
         """Store the constants of a site with the clamp of its output, and return that output."""
@@ -88,6 +82,8 @@ class CompileOps:
 
     def param(self, p: Params, name: str) -> Coded:
         tensor, grid = getattr(p, name), self._grid(p.at(name))
+        if not grid.signed:
+            raise ValueError(f"{p.at(name)}: learned codes are signed; this grid is not")
         self.constants[p.at(name)] = quantize(tensor.astype(np.float64), grid)
         self.widths[p.at(name)] = grid.bits
         return Coded(tensor.shape, grid)
@@ -105,10 +101,6 @@ class CompileOps:
         constants = {"weight": codes, "multiplier": multiplier, "shift": shift}
         if p.get("bias") is not None:
             constants["bias"] = self._bias(p, label * x.scale)
-        bounds = dot_range(codes, constants.get("bias"), *x.range)
-        heaviest = int(np.abs(codes.astype(np.int64)).sum(1).max())
-        why = f"sum |w| <= {heaviest}, codes in [{x.range[0]}, {x.range[1]}], bias"
-        self.proofs.append(prove(p.path, "accumulator", *bounds, WIDTH, why=why))
         self.widths[p.at("weight")] = grid.bits
         return self._emit(p.path, (*x.shape[:-1], len(codes)), **constants)
 
@@ -125,9 +117,6 @@ class CompileOps:
         if multiplier == 0:
             raise OverflowError(f"{site}: its scale is 2**54 times its product's; calibrate again")
         self.qparams[site] = self._grid(site).with_scale(product / real_of(multiplier, shift))
-        bounds = product_range(a.shape[-1], a.range, b.range, a.total)
-        why = f"{a.shape[-1]} products of codes" if a.total is None else f"row sum <= {a.total}"
-        self.proofs.append(prove(site, "accumulator", *bounds, WIDTH, why=why))
         shape = (*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1])
         constants = {"multiplier": multiplier, "shift": shift}
         if isinstance(a.q, Log2Grid):
@@ -137,40 +126,26 @@ class CompileOps:
     def add(self, a: Coded, b: Coded, *, site: str) -> Coded:
         steps = np.array([a.scale, b.scale]) / float(self._grid(site).scale) * 2.0**GUARD
         multiplier, shift = dyadic(steps, site)
-        largest = (max(-x.range[0], x.range[1]) for x in (a, b))
-        reach = sum(size * step + 1 for size, step in zip(largest, steps, strict=True))
-        end = int(np.ceil(reach)) + (1 << GUARD)
-        why = f"both addends in 2**-{GUARD} of the output's steps"
-        self.proofs.append(prove(site, "sum with guard bits", -end, end, WIDTH, why=why))
         shape = np.broadcast_shapes(a.shape, b.shape)
         return self._emit(site, shape, multiplier=multiplier, shift=shift)
 
     def gelu(self, x: Coded, *, site: str, form: str = "erf") -> Coded:
-        grid, kernel = self._grid(site), self.profile.gelu
-        constants, proofs = kernel.plan(site, x.scale, float(grid.scale), *x.range)
-        self.proofs += proofs
-        out = self._emit(site, x.shape, **constants)
-        if not kernel.elementwise:
-            return out
-        codes = np.arange(x.range[0], x.range[1] + 1).astype(code_dtype(*x.range))
-        results = kernel.run(codes, Params(constants), PLAIN, grid.lo, grid.hi)
-        return replace(out, span=(int(results.min()), int(results.max())))
+        out = float(self._grid(site).scale)
+        constants, _ = self.profile.gelu.plan(site, x.scale, out, *x.range)
+        return self._emit(site, x.shape, **constants)
 
     def softmax(self, x: Coded, *, site: str, mask: Mask | None = None) -> Coded:
         if self.profile.log2:
             self.qparams[site] = Log2Grid(LOG2_BITS)
         out = float(self.qparams[site].scale if self.profile.log2 else self._grid(site).scale)
-        constants, proofs = self.profile.softmax.plan(site, x.scale, out, *x.range, x.shape[-1])
-        self.proofs += proofs
+        constants, _ = self.profile.softmax.plan(site, x.scale, out, *x.range, x.shape[-1])
         if self.profile.log2:
             constants["log2"] = np.array(LOG2_BITS, np.int32)
-        total = next(proof.hi for proof in proofs if proof.what == ROW_SUM)
-        return replace(self._emit(site, x.shape, **constants), total=total)
+        return self._emit(site, x.shape, **constants)
 
     def layer_norm(self, x: Coded, p: Params, *, eps: float) -> Coded:
         out, plan = float(self._grid(p.path).scale), self.profile.layer_norm.plan
-        constants, proofs = plan(p.path, x.scale, out, *x.range, p.weight, p.bias, eps)
-        self.proofs += proofs
+        constants, _ = plan(p.path, x.scale, out, *x.range, p.weight, p.bias, eps)
         return self._emit(p.path, x.shape, **constants)
 
     def mean(self, x: Coded, *, axis: int, site: str) -> Coded:
@@ -178,23 +153,20 @@ class CompileOps:
         multiplier, shift = dyadic(x.scale / count / float(self._grid(site).scale), site)
         label = x.scale / count / real_of(multiplier, shift)
         self.qparams[site] = self._grid(site).with_scale(label)
-        bounds = product_range(count, x.range, (1, 1))
-        self.proofs.append(prove(site, "sum", *bounds, WIDTH, why=f"{count} codes"))
         shape = x.shape[:axis] + x.shape[axis + 1 :]
         return self._emit(site, shape, multiplier=multiplier, shift=shift)
 
     def rearrange(self, x: Coded, pattern: str, /, **sizes: int) -> Coded:
-        return replace(x, shape=rearranged_shape(x.shape, pattern, sizes), total=None)
+        return replace(x, shape=rearranged_shape(x.shape, pattern, sizes))
 
     def select(self, x: Coded, index: Index, *, axis: int) -> Coded:
-        return replace(x, shape=selected_shape(x.shape, index, axis), total=None)
+        return replace(x, shape=selected_shape(x.shape, index, axis))
 
     def roll(self, x: Coded, shifts: tuple[int, ...], *, axes: tuple[int, ...]) -> Coded:
-        return replace(x, total=None)
+        return x
 
     def pad(self, x: Coded, after: tuple[int, ...], *, axes: tuple[int, ...]) -> Coded:
-        span = (min(0, x.range[0]), max(0, x.range[1]))
-        return replace(x, shape=padded_shape(x.shape, after, axes), span=span, total=None)
+        return replace(x, shape=padded_shape(x.shape, after, axes))
 
     def concat(self, parts: Sequence[Coded], *, axis: int, site: str) -> Coded:
         steps = np.array([part.scale for part in parts]) / float(self._grid(site).scale)

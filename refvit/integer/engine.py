@@ -19,6 +19,7 @@ from refvit.integer.artefact import SPECIFICATION, read_engine, save_engine
 from refvit.integer.bounds import Proof
 from refvit.integer.compiler import CompileOps
 from refvit.integer.integer_ops import IntegerOps
+from refvit.integer.prover import prove_engine
 from refvit.model import check_pixels
 from refvit.models import Config, describe_config, forward, logits_site
 from refvit.ops import Shape
@@ -143,11 +144,12 @@ def compile(quantized: QuantizedModel, kernels: str = "refvit") -> IntegerModel:
     image = Shape((1, model.config.channels, *model.config.image))
     forward(ops, image, model.params, model.config)
     scales = {site: float(q.scale) for site, q in ops.qparams.items() if q.scale.ndim == 0}
+    constants = Params(ops.constants)
     return IntegerModel(
         model.config,
-        Params(ops.constants),
+        constants,
         scales,
-        tuple(ops.proofs),
+        prove_engine(model.config, constants, ops.widths, kernels),
         model.preprocess,
         model.labels,
         quantized.recipe,
@@ -158,10 +160,17 @@ def compile(quantized: QuantizedModel, kernels: str = "refvit") -> IntegerModel:
 
 
 def load_engine(path: Path) -> IntegerModel:
-    """Return the engine written by `save`; ValueError if its integers are not those written."""
+    """Return the engine written by `save`, proved anew; ValueError if it is not what was written,
+    or not what an engine can be."""
     fields = read_engine(path)
     written = fields.pop("digest")
-    engine = IntegerModel(**fields)
+    try:
+        proofs = prove_engine(
+            *(fields[key] for key in ("config", "constants", "widths", "kernels"))
+        )
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{str(path)!r} is not consistent: {error}") from None
+    engine = IntegerModel(proofs=proofs, **fields)
     if engine.digest != written:
         found = f"its digest is {engine.digest[:12]}..., written as {written[:12]}..."
         raise ValueError(f"{str(path)!r} was changed: {found}")

@@ -1,8 +1,8 @@
 """Replay: someone else's outputs against the expected ones of a vectors directory.
 
-A user overwrites `output.npy` or `output.hex` of any site; `expected` beside them is what the
-engine gave. Before anything is compared, it and the inputs are held against the digests in the
-manifest. Both output files of a site count: whoever replaces one leaves the other as it was.
+A user puts `output.npy` or `output.hex` into the folder of any site; `expected` beside it is what
+the engine gave. Before anything is compared, it and the inputs are held against the digests in the
+manifest. Where both kinds are there, both count. A site without an output is said to have none.
 """
 
 from __future__ import annotations
@@ -49,29 +49,35 @@ class Mismatch:
 
 @dataclass(frozen=True)
 class Replay:
-    """How many of `sites` match and how many hold an output other than the one written there;
-    `first` is the first mismatch in the order of the forward."""
+    """How many of `sites` have an output (`given`), and how many of these match; `first` is the
+    first mismatch in the order of the forward, `failing` names the sites of all."""
 
     sites: int
+    given: int
     matching: int
-    replaced: int
     first: Mismatch | None
+    failing: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
-        return self.first is None
+        """Whether there is an output, and every one is what was expected."""
+        return self.first is None and self.given > 0
 
     def text(self) -> str:
         """Return the first mismatch, if there is one, and the counts."""
-        counts = f"{self.matching} of {self.sites} sites match"
+        if self.given == 0:
+            return f"none of {self.sites} sites has an {OUTPUT}.hex or {OUTPUT}.npy to check"
+        counts = f"{self.matching} of {self.given} outputs match"
+        if self.given < self.sites:
+            counts += f"; {self.sites - self.given} sites have none"
         if self.first is None:
-            none = "no output was replaced since they were written"
-            return f"{counts}; {f'outputs replaced at {self.replaced}' if self.replaced else none}"
-        at = self.first
-        return (
-            f"{at.site}{list(at.index)}: expected {at.expected}, found {at.found}, in {at.file}\n"
-            f"{at.differing:,} of {at.size:,} codes differ at this site; {counts}"
-        )
+            return counts
+        at, also = self.first, ", ".join(self.failing[1:])
+        lines = [
+            f"{at.site}{list(at.index)}: expected {at.expected}, found {at.found}, in {at.file}",
+            f"{at.differing:,} of {at.size:,} codes differ at this site; {counts}",
+        ]
+        return "\n".join([*lines, f"also at {also}"] if also else lines)
 
     def as_json(self) -> dict[str, Any]:
         """Return the same as data for JSON."""
@@ -98,27 +104,37 @@ def replay(folder: str | Path, sites: str = "*") -> Replay:
     the glob `sites`.
 
     Raises FileNotFoundError or ValueError, in one line, for a manifest, input or expected output
-    that is not as it was written, and for an output that is missing or cannot be read; behind the
-    first mismatch, an output that cannot be read is one that does not match.
+    that is not as it was written, and for an output that cannot be read; behind the first mismatch,
+    an output that cannot be read is one that does not match.
     """
     folder = Path(folder)
     entries = read_manifest(folder)
     chosen = set(select([entry.site for entry in entries], sites))
-    bar, first, replaced, matching = Progress("replay", len(chosen), "sites"), None, 0, 0
+    bar, first, given = Progress("replay", len(chosen), "sites"), None, 0
+    failing: list[str] = []
     for entry in entries:
         if entry.site not in chosen:
             continue
         expected = verified(folder / entry.site, entry)
+        paths = outputs_of(folder / entry.site)
+        given += bool(paths)
         try:
-            found, other = compare(folder / entry.site, entry, expected)
+            found = compare(paths, entry, expected)
+            failing += [entry.site] if found else []
+            first = first or found
         except (ValueError, OSError):
             if first is None:
                 raise
-            continue
-        first, matching, replaced = first or found, matching + (not found), replaced + other
+            failing.append(entry.site)
         bar.advance(1, entry.site)
     bar.close()
-    return Replay(len(chosen), matching, replaced, first)
+    return Replay(len(chosen), given, given - len(failing), first, tuple(failing))
+
+
+def outputs_of(folder: Path) -> list[Path]:
+    """Return the outputs that someone put into the folder of a site."""
+    paths = (folder / f"{OUTPUT}.{kind}" for kind in ("hex", "npy"))
+    return [path for path in paths if path.is_file()]
 
 
 def read_manifest(folder: Path) -> list[Site]:
@@ -129,6 +145,8 @@ def read_manifest(folder: Path) -> list[Site]:
     if not folder.is_dir():
         raise FileNotFoundError(f"no directory {str(folder)!r}")
     path = folder / MANIFEST
+    if not path.is_file():
+        raise FileNotFoundError(f"{str(folder)!r} holds no vectors: it has no {MANIFEST}")
     about = read_json(path)
     if about.get("format") != FORMAT or about.get("version") != VERSION:
         raise ValueError(f"{str(path)!r} is not a manifest of refvit's vectors, version {VERSION}")
@@ -187,27 +205,20 @@ def verified(folder: Path, entry: Site) -> IntArray:
     return codes[EXPECTED]
 
 
-def compare(folder: Path, entry: Site, expected: IntArray) -> tuple[Mismatch | None, bool]:
-    """Return the first mismatch of one site, and whether an output there was replaced."""
-    file, replaced = entry.files[EXPECTED], False
-    paths = [path for kind in ("hex", "npy") if (path := folder / f"{OUTPUT}.{kind}").is_file()]
-    if not paths:
-        raise FileNotFoundError(f"{str(folder)!r} has neither {OUTPUT}.npy nor {OUTPUT}.hex")
+def compare(paths: Sequence[Path], entry: Site, expected: IntArray) -> Mismatch | None:
+    """Return the first mismatch of the outputs of one site."""
+    layout = entry.files[EXPECTED].layout
     for path in paths:
         undefined: dict[int, str] = {}
         if path.suffix == ".npy":
-            found = read_npy(path, file.layout)
-            replaced |= sha256(found.tobytes()) != file.sha256
-        elif sha256(path.read_bytes()) != file.hex_sha256:
-            found, undefined = read_hex(path, file.layout)
-            replaced = True
+            found = read_npy(path, layout)
         else:
-            continue
+            found, undefined = read_hex(path, layout)
         differing = np.flatnonzero(found != expected)
         if differing.size:
             at = int(differing[0])
             index = tuple(map(int, np.unravel_index(at, expected.shape)))
             code, said = int(expected.flat[at]), undefined.get(at, int(found.flat[at]))
             counts = differing.size, expected.size, path.name
-            return Mismatch(entry.site, index, code, said, *counts), replaced
-    return None, replaced
+            return Mismatch(entry.site, index, code, said, *counts)
+    return None

@@ -34,7 +34,6 @@ from refvit.integer.replay import (
     EXPECTED,
     FORMAT,
     MANIFEST,
-    OUTPUT,
     VERSION,
     read_manifest,
     select,
@@ -136,8 +135,6 @@ def write_site(folder: Path, engine: IntegerModel, step: Step) -> dict[str, Any]
         layout = Layout(tensor.shape, bits, tensor.dtype.kind == "i")
         write(name.removeprefix(f"{step.site}."), tensor, layout)
     write(EXPECTED, step.output, layout_of(engine, step.site, step.output.shape))
-    for kind in ("npy", "hex"):
-        shutil.copyfile(into / f"{EXPECTED}.{kind}", into / f"{OUTPUT}.{kind}")
     axis = {} if step.axis is None else {"axis": step.axis}
     return {"site": step.site, "op": step.op, **axis, "files": files}
 
@@ -156,12 +153,13 @@ def check_replaceable(out: Path) -> None:
         raise FileExistsError(f"{str(out)!r} exists and holds no vectors ({error})") from None
     known = {MANIFEST, "image.npy", "image.hex"}
     for entry in entries:
-        pairs = (f"{entry.site}/{name}" for name in (*entry.files, OUTPUT))
+        pairs = (f"{entry.site}/{name}" for name in entry.files)
         known |= {f"{name}.{kind}" for name in pairs for kind in ("npy", "hex")}
     found = (path.relative_to(out).as_posix() for path in out.rglob("*") if not path.is_dir())
     strange = sorted(set(found) - known)
     if strange:
-        raise FileExistsError(f"{str(out)!r} holds {strange[0]!r} too, which refvit did not write")
+        kept = "which refvit did not write; move it away or name another directory"
+        raise FileExistsError(f"{str(out)!r} holds {strange[0]!r} too, {kept}")
 
 
 @contextmanager

@@ -106,14 +106,25 @@ def make_grids(model: Model, seen: Calibration, chosen: Recipe) -> dict[str, Gri
     weights = [f"{record.site}.weight" for record in records if record.op == "linear"]
     chosen.check([record.site for record in records] + weights)
     for record in records:
-        grids[record.site] = activation_grid(chosen.spec(record.site), seen.seen[record.site])
+        spec, watched = chosen.spec(record.site), seen.seen[record.site]
+        before = grids.get(record.inputs[0]) if record.inputs else None
+        grids[record.site] = activation_grid(spec, watched, largest_of(before))
         if record.op == "linear":
             grids |= linear_grids(model.params[record.site], grids[record.inputs[0]], chosen)
     return grids
 
 
-def activation_grid(spec: Spec, seen: Observer) -> Grid:
-    """Return the grid of an activation that `seen` has watched."""
+def largest_of(grid: Grid | None) -> float:
+    """Return the largest value that a static grid holds; 1 of none."""
+    return float(grid.scale * grid.hi) if isinstance(grid, QParams) else 1.0
+
+
+def activation_grid(spec: Spec, seen: Observer, otherwise: float = 1.0) -> Grid:
+    """Return the grid of an activation that `seen` has watched.
+
+    One that was always zero (a residual branch whose LayerScale is) gets a grid up to `otherwise`,
+    which is that of its input: then it is as fine as what it is added to.
+    """
     if spec.quantizer == "log2":
         return Log2Grid(spec.bits)
     if spec.dynamic:
@@ -121,7 +132,7 @@ def activation_grid(spec: Spec, seen: Observer) -> Grid:
     lo, hi = seen.range(spec.bits, spec.symmetric, spec.signed)
     if not spec.symmetric:
         return asymmetric(lo, hi, spec.bits, signed=spec.signed)
-    largest, restricted = max(-lo, hi), spec.restricted
+    largest, restricted = max(-lo, hi) or otherwise, spec.restricted
     return symmetric(largest, spec.bits, signed=spec.signed, restricted=restricted)
 
 

@@ -3,7 +3,9 @@
     from refvit.testing import laws
     laws.requantize(my_requantize)            # returns, or raises a LawError of one line
 
-`laws` hold a function to the specification in `refvit.integer`: each draws one or two hundred cases
+`laws` hold a function to the specification in `refvit.integer`: exactly for requantize, matmul and
+quantizer, within the errors stated there for softmax, gelu and layer_norm, whose algorithm is free
+(bit for bit is `reference`'s, or a replay of vectors). Each draws one or two hundred cases
 where implementations go wrong, shrinks what fails, and names the clause, the smallest case, what
 was expected and what was found. `strategies` are those cases by themselves, for laws of your own.
 `reference` is refvit's kernels in their signatures, which refvit's own tests hold to them.

@@ -18,8 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refvit.integer.arithmetic import PRODUCT_EXACT, Arithmetic
-from refvit.integer.bounds import Proof, prove, prove_codes
+from refvit.integer.bounds import FAULT, Proof, prove, prove_codes
 from refvit.integer.fixedpoint import dyadic, shift_round
+from refvit.integer.needs import Need, factors, small
+from refvit.params import Params
 
 IntArray = NDArray[Any]
 
@@ -40,17 +42,35 @@ def plan(
     keep = max(0, (2 * ONE * largest // PRODUCT_EXACT).bit_length())  # so the product has 28 bits
     grid = dyadic(scale * 2**GRID, site)
     out = dyadic(scale * A / 2 ** (2 * GRID - keep) / 2 / out_scale, site)
-    gate = (2 * ONE + (1 << keep >> 1)) >> keep
-    proofs = [
+    names = ("grid_multiplier", "grid_shift", "multiplier", "shift", "keep")
+    constants = dict(zip(names, (*grid, *out, np.array(keep, np.int32)), strict=True))
+    return constants, ranges(site, Params(constants), lo, hi)
+
+
+def stated_error(x: NDArray[Any]) -> float:
+    """Return how far GELU of reals `x` may be off before rounding: the formula's error, and the
+    grid's of 2**-12 (specification, section 6)."""
+    return 0.0183 + 2.0**-GRID * float(np.abs(x).max())
+
+
+def needs(lo: int, hi: int) -> dict[str, Need]:
+    """Return what the constants for codes in [lo, hi] must be."""
+    return factors("grid_", "") | {"keep": small(0, 30)}
+
+
+def ranges(site: str, c: Any, lo: int, hi: int) -> list[Proof]:
+    """Return the proofs of a site with constants `c`: they hold for any codes in [lo, hi]."""
+    largest, keep = max(-lo, hi), int(c.keep)
+    rounding = 1 << keep >> 1
+    gate = (2 * ONE + rounding) >> keep
+    return [
         prove_codes(site, lo, hi),
-        prove(site, "square", 0, END**2, "lower GRID", why="the end of the polynomial, squared"),
-        prove(site, "1 + L + rounding", 0, 2 * ONE + (1 << keep >> 1), "lower GRID",
+        prove(site, "square", 0, END**2, FAULT, why="the end of the polynomial, squared"),
+        prove(site, "1 + L + rounding", 0, 2 * ONE + rounding, FAULT,
               why="2 / 0.1444 with 24 fraction bits"),
         prove(site, "x (1 + L)", -largest * gate, largest * gate, "give the input fewer bits",
               why=f"codes by 2 / 0.1444 >> {keep}"),
     ]  # fmt: skip
-    names = ("grid_multiplier", "grid_shift", "multiplier", "shift", "keep")
-    return dict(zip(names, (*grid, *out, np.array(keep, np.int32)), strict=True)), proofs
 
 
 def gelu(x: IntArray, c: Any, arithmetic: Arithmetic, lo: int, hi: int) -> IntArray:

@@ -9,16 +9,17 @@ where the release divides by gamma. Specification, clause 5.1.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from refvit.integer.arithmetic import Arithmetic
-from refvit.integer.bounds import Proof, prove, prove_codes
-from refvit.integer.fixedpoint import GUARD, INT32, dyadic, shift_round
-from refvit.integer.kernels.layer_norm import BETA
+from refvit.integer.bounds import FAULT, Proof, prove, prove_codes
+from refvit.integer.fixedpoint import GUARD, INT32, shift_round
+from refvit.integer.kernels.layer_norm import affine, affine_needs, affine_range
+from refvit.integer.needs import Need, small
+from refvit.params import Params
 
 IntArray = NDArray[Any]
 
@@ -38,26 +39,34 @@ def plan(
     eps: float,
 ) -> tuple[dict[str, IntArray], list[Proof]]:
     """Return the constants of one site and the proof that its integers fit; eps is not used."""
-    width, spread = len(gamma), hi - lo + 1
-    coarse = 0
-    while largest_squares(width, spread, coarse) >= 2**31:
+    width, coarse = len(gamma), 0
+    while largest_squares(width, hi - lo + 1, coarse) >= 2**31:
         coarse += 1
-    gain = gamma.astype(np.float64) * math.sqrt(width) * 2.0**GUARD / out_scale
-    multiplier, shift = dyadic(gain / 2**FRACTION, site)
-    offset = np.rint(beta.astype(np.float64) * 2**GUARD / out_scale)
+    constants = affine(site, gamma, beta, out_scale, FRACTION)
+    constants |= {"coarse": np.asarray(coarse, np.int32)}
+    return constants, ranges(site, Params(constants), lo, hi)
+
+
+def ranges(site: str, c: Any, lo: int, hi: int) -> list[Proof]:
+    """Return the proofs of a site with constants `c`: they hold for any codes in [lo, hi]."""
+    width, spread, coarse = len(c.offset), hi - lo + 1, int(c.coarse)
+    total = width * max(-lo, hi) + width // 2
     # |y| <= norm + half a coarse step, so |y f| is at most 1.5 of the dividend.
-    end = math.ceil(np.abs(gain).max() * 1.5 + np.abs(offset).max()) + (1 << GUARD)
-    squares = largest_squares(width, spread, coarse)
-    proofs = [
+    return [
         prove_codes(site, lo, hi),
-        prove(site, "centred value", -spread, spread, "", why="the range of the codes"),
-        prove(site, "sum of squares", 0, squares, "", why=f"{width} squares of y >> {coarse}"),
-        prove(site, "y x reciprocal", -3 * 2**29, 3 * 2**29, "", why="|y| <= norm + half a step"),
-        prove(site, "gamma n + beta", -end, end, BETA, why="sqrt(C) max|gamma| + max|beta|"),
-    ]
-    codes = {"offset": offset, "coarse": coarse}
-    constants = {name: np.asarray(value, np.int32) for name, value in codes.items()}
-    return constants | {"multiplier": multiplier, "shift": shift}, proofs
+        prove(site, "sum of codes", -total, total, "give the input fewer bits",
+              why=f"{width} codes"),
+        prove(site, "centred value", -spread, spread, FAULT, why="the range of the codes"),
+        prove(site, "sum of squares", 0, largest_squares(width, spread, coarse), FAULT,
+              why=f"{width} squares of y >> {coarse}"),
+        prove(site, "y x reciprocal", -3 << 29, 3 << 29, FAULT, why="|y| <= norm + half a step"),
+        affine_range(site, c, FRACTION, 1.5),
+    ]  # fmt: skip
+
+
+def needs(width: int) -> dict[str, Need]:
+    """Return what the constants of a norm of `width` channels must be."""
+    return affine_needs(width) | {"coarse": small(0, 16)}
 
 
 def largest_squares(width: int, spread: int, coarse: int) -> int:

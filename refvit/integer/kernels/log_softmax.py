@@ -15,14 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refvit.integer.arithmetic import Arithmetic
-from refvit.integer.bounds import Proof, prove
+from refvit.integer.bounds import FAULT, Proof, prove
 from refvit.integer.fixedpoint import dyadic
 from refvit.integer.kernels import softmax
+from refvit.integer.needs import Need, factors, small
+from refvit.params import Params
 
 IntArray = NDArray[Any]
 Mask = NDArray[np.bool_]
 
-TOP = (softmax.C + (1 << (softmax.EXP_SHIFT - 1))) >> softmax.EXP_SHIFT  # exp(0) = 47607
+POWER = 14  # 2**-14 is the least of 4 bits: the unit of the powers
 ROOT = round(math.sqrt(2) * 2**14)  # 23170: where one power gives way to the next
 
 
@@ -34,20 +36,32 @@ def plan(
     `out_scale` is the unit of the powers as integers, 2**-power.
     """
     grid = dyadic(scale * math.log2(math.e) * 2**softmax.GRID, site)
-    spare = 30 - (tokens * TOP).bit_length()  # fraction bits of sum / exponential
+    spare = 30 - (tokens * softmax.TOP).bit_length()  # fraction bits of sum / exponential
     if spare < 1:
         raise OverflowError(f"{site}: rows of {tokens} tokens do not fit int32; use shorter rows")
-    _, proofs = softmax.plan(site, scale, 1.0, lo, hi, tokens)
-    proofs = [p for p in proofs if p.what not in ("exponential x reciprocal", softmax.ROW_SUM)]
-    whole = math.sqrt(2) * (1 + 2.0**-spare)
-    proofs += [
-        prove(site, "sum << fraction", 0, tokens * TOP << spare, "use shorter rows",
+    names = ("grid_multiplier", "grid_shift", "spare")
+    constants = dict(zip(names, (*grid, np.asarray(spare, np.int32)), strict=True))
+    return constants, ranges(site, Params(constants), lo, hi, tokens)
+
+
+def needs(lo: int, hi: int) -> dict[str, Need]:
+    """Return what the constants for scores in [lo, hi] must be."""
+    return factors("grid_") | {"spare": small(1, 29)}
+
+
+def ranges(site: str, c: Any, lo: int, hi: int, tokens: int) -> list[Proof]:
+    """Return the proofs of a site with constants `c`: they hold for any scores in [lo, hi]."""
+    spare = int(c.spare)
+    half = 1 << (softmax.OCTAVES - 1 + softmax.EXP_SHIFT - 1)
+    whole = math.sqrt(2) * (1 + 2.0**-spare) * 2.0**POWER
+    return [
+        *softmax.sum_ranges(site, lo, hi, tokens, softmax.TOP),
+        prove(site, "polynomial + rounding", 0, softmax.C + half, FAULT, why="f = 0 at octave 16"),
+        prove(site, "sum << fraction", 0, tokens * softmax.TOP << spare, "use shorter rows",
               why=f"{tokens} exponentials with {spare} fraction bits"),
-        prove(site, softmax.ROW_SUM, 0, softmax.row_sum(whole, out_scale, 0), "use shorter rows",
+        prove(site, softmax.ROW_SUM, 0, softmax.row_sum(whole, 0), "use shorter rows",
               why="powers are at most sqrt(2) of their probabilities"),
     ]  # fmt: skip
-    names = ("grid_multiplier", "grid_shift", "spare")
-    return dict(zip(names, (*grid, np.asarray(spare, np.int32)), strict=True)), proofs
 
 
 def log_softmax(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from refvit.integer.bounds import Proof
 from refvit.integer.kernels import (
     gelu,
     ivit_norm,
@@ -14,15 +15,19 @@ from refvit.integer.kernels import (
     softmax,
     tables,
 )
+from refvit.integer.needs import Need
 
 LOG2_BITS = 4  # of a probability's exponent in the profile log2, as FQ-ViT
 
 
 class Kernel(NamedTuple):
-    """`plan` turns scales and ranges into constants and proofs, `run` computes with them alone."""
+    """One operator: `plan` turns scales and ranges into constants, `run` computes with them alone,
+    `needs` says what they must be and `ranges` proves what they can make."""
 
     plan: Callable[..., Any]
     run: Callable[..., Any]
+    needs: Callable[..., dict[str, Need]]
+    ranges: Callable[..., list[Proof]]
     cost: str  # an element: multiplications, divisions, look-ups; those once a row are not counted
     elementwise: bool = False  # then its results are proved by running it on every code
 
@@ -38,33 +43,37 @@ class Profile(NamedTuple):
     unbounded: tuple[str, ...] = ()  # operators for which no error is stated
 
 
-SOFTMAX = Kernel(softmax.plan, softmax.softmax, "4 mul")
-GELU = Kernel(gelu.plan, gelu.gelu, "4 mul", elementwise=True)
-NORM = Kernel(layer_norm.plan, layer_norm.layer_norm, "4 mul")
+SOFTMAX = Kernel(softmax.plan, softmax.softmax, softmax.needs, softmax.ranges, "4 mul")
+GELU = Kernel(gelu.plan, gelu.gelu, gelu.needs, gelu.ranges, "4 mul", elementwise=True)
+NORM = Kernel(layer_norm.plan, layer_norm.layer_norm, layer_norm.needs, layer_norm.ranges, "4 mul")
+IVIT = (
+    Kernel(shiftmax.plan, shiftmax.shiftmax, shiftmax.needs, shiftmax.ranges, "3 mul, 1 div"),
+    Kernel(
+        shiftmax.plan_gelu, shiftmax.shift_gelu, shiftmax.needs, shiftmax.gelu_ranges,
+        "4 mul, 2 div",
+    ),
+    Kernel(ivit_norm.plan, ivit_norm.i_layer_norm, ivit_norm.needs, ivit_norm.ranges, "3 mul"),
+)  # fmt: skip
+LOG_SOFTMAX = Kernel(
+    log_softmax.plan, log_softmax.log_softmax, log_softmax.needs, log_softmax.ranges,
+    "2 mul, 1 div",
+)  # fmt: skip
+TABLES = (
+    Kernel(
+        tables.plan_softmax, tables.table_softmax, tables.softmax_needs, tables.softmax_ranges,
+        "2 mul, 1 look-up",
+    ),
+    Kernel(
+        tables.plan_gelu, tables.table_gelu, tables.gelu_needs, tables.gelu_ranges, "1 look-up",
+        elementwise=True,
+    ),
+)  # fmt: skip
+BOUNDLESS = ("softmax", "gelu", "layer_norm")
 PROFILES: Mapping[str, Profile] = {
-    "refvit": Profile(
-        "I-BERT's manner, on grids that are right at every scale", SOFTMAX, GELU, NORM
-    ),
-    "ivit": Profile(
-        "I-ViT: Shiftmax, ShiftGELU, I-LayerNorm, shifts derived",
-        Kernel(shiftmax.plan, shiftmax.shiftmax, "3 mul, 1 div"),
-        Kernel(shiftmax.plan_gelu, shiftmax.shift_gelu, "4 mul, 2 div"),
-        Kernel(ivit_norm.plan, ivit_norm.i_layer_norm, "3 mul"),
-        unbounded=("softmax", "gelu", "layer_norm"),
-    ),
-    "log2": Profile(
-        "refvit with 4-bit powers of two for probabilities; A V by shifts",
-        Kernel(log_softmax.plan, log_softmax.log_softmax, "2 mul, 1 div"),
-        GELU,
-        NORM,
-        log2=True,
-    ),
-    "table": Profile(
-        "refvit with tables of 256 entries for 8-bit codes",
-        Kernel(tables.plan_softmax, tables.table_softmax, "2 mul, 1 look-up"),
-        Kernel(tables.plan_gelu, tables.table_gelu, "1 look-up", elementwise=True),
-        NORM,
-    ),
+    "refvit": Profile("I-BERT's polynomials on grids right at every scale", SOFTMAX, GELU, NORM),
+    "ivit": Profile("I-ViT's operators, shifts derived", *IVIT, unbounded=BOUNDLESS),
+    "log2": Profile("probabilities are 4-bit powers of two", LOG_SOFTMAX, GELU, NORM, log2=True),
+    "table": Profile("refvit with tables for 8-bit codes", *TABLES, NORM),
 }
 
 

@@ -20,9 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refvit.integer.arithmetic import Arithmetic
-from refvit.integer.bounds import Proof, prove, prove_codes
-from refvit.integer.fixedpoint import dyadic, shift_round
+from refvit.integer.bounds import FAULT, Proof, prove, prove_codes
+from refvit.integer.fixedpoint import INT32, dyadic, real_of, shift_round
 from refvit.integer.kernels.softmax import ROW_SUM, by_window, row_sum
+from refvit.integer.needs import Need, factors, small
+from refvit.params import Params
 
 IntArray = NDArray[Any]
 Mask = NDArray[np.bool_]
@@ -73,19 +75,33 @@ def plan(
     unit = unit_of(scale)
     octaves = octaves_of(site, unit, tokens, SOFTMAX_OCTAVES)
     out = dyadic(2.0**-31 / out_scale, site)
-    proofs = [
+    names = ("unit", "octaves", "multiplier", "shift")
+    values = (np.int32(unit), np.int32(octaves), *out)
+    constants = dict(zip(names, map(np.asarray, values), strict=True))
+    return constants, ranges(site, Params(constants), lo, hi, tokens)
+
+
+def needs(lo: int, hi: int) -> dict[str, Need]:
+    """Return what the constants of either operator must be."""
+    whole = {"unit": small(1, INT32[1]), "octaves": small(LEAST, GELU_OCTAVES)}
+    return factors("") | whole
+
+
+def ranges(site: str, c: Any, lo: int, hi: int, tokens: int) -> list[Proof]:
+    """Return the proofs of a Shiftmax with constants `c`, for any scores in [lo, hi]."""
+    unit, octaves = int(c.unit), int(c.octaves)
+    whole = 2.0**31 * float(real_of(c.multiplier, c.shift))
+    return [
         prove_codes(site, lo, hi),
         prove(site, "1.4375 x", -3 * (hi - lo) // 2, 0, "give the scores fewer bits",
               why="1.5 times the range of the scores"),
         prove(site, "sum of exponentials", 0, max(tokens, 2) * unit << octaves, "use shorter rows",
               why=f"{tokens} tokens of ceil(1/scale) 2**{octaves}"),
-        prove(site, "exponential x reciprocal", 0, DIVIDEND, "", why="e <= sum, f <= 2**31 / sum"),
-        prove(site, ROW_SUM, 0, row_sum(1.0, out_scale, tokens), "use shorter rows",
+        prove(site, "exponential x reciprocal", 0, DIVIDEND, FAULT,
+              why="e <= sum, f <= 2**31 / sum"),
+        prove(site, ROW_SUM, 0, row_sum(whole, tokens), "use shorter rows",
               why=f"probabilities sum to one, {tokens} roundings"),
     ]  # fmt: skip
-    names = ("unit", "octaves", "multiplier", "shift")
-    values = (np.int32(unit), np.int32(octaves), *out)
-    return dict(zip(names, map(np.asarray, values), strict=True)), proofs
 
 
 def shiftmax(
@@ -114,19 +130,26 @@ def plan_gelu(
     unit = unit_of(scale * SIGMOID)
     octaves = octaves_of(site, unit, 2, GELU_OCTAVES)
     out = dyadic(scale * 2.0**-SHARE / out_scale, site)
-    largest = max(-lo, hi)
-    one = 1 << SHARE
-    proofs = [
-        prove_codes(site, lo, hi),
-        prove(site, "sum of two exponentials", 0, 2 * unit << octaves, "",
-              why=f"ceil(1/(1.702 scale)) 2**{octaves}, twice"),
-        prove(site, "exponential x reciprocal", 0, 1 << (2 * SHARE), "", why="14 bits by 14 bits"),
-        prove(site, "x sigmoid", -largest * one, largest * one, "give the input fewer bits",
-              why="the codes times 2**14"),
-    ]  # fmt: skip
     names = ("unit", "octaves", "multiplier", "shift")
     values = (np.int32(unit), np.int32(octaves), *out)
-    return dict(zip(names, map(np.asarray, values), strict=True)), proofs
+    constants = dict(zip(names, map(np.asarray, values), strict=True))
+    return constants, gelu_ranges(site, Params(constants), lo, hi)
+
+
+def gelu_ranges(site: str, c: Any, lo: int, hi: int) -> list[Proof]:
+    """Return the proofs of a ShiftGELU with constants `c`, for any codes in [lo, hi]."""
+    unit, octaves, largest = int(c.unit), int(c.octaves), max(-lo, hi)
+    return [
+        prove_codes(site, lo, hi),
+        prove(site, "1.4375 x", -3 * (hi - lo) // 2, 0, "give the input fewer bits",
+              why="1.5 times the range of the codes"),
+        prove(site, "sum of two exponentials", 0, 2 * unit << octaves, FAULT,
+              why=f"ceil(1/(1.702 scale)) 2**{octaves}, twice"),
+        prove(site, "exponential x reciprocal", 0, 1 << (2 * SHARE), FAULT,
+              why="14 bits by 14 bits"),
+        prove(site, "x sigmoid", -largest << SHARE, largest << SHARE, "give the input fewer bits",
+              why="the codes times 2**14"),
+    ]  # fmt: skip
 
 
 def shift_gelu(x: IntArray, c: Any, arithmetic: Arithmetic, lo: int, hi: int) -> IntArray:
@@ -141,6 +164,6 @@ def shift_gelu(x: IntArray, c: Any, arithmetic: Arithmetic, lo: int, hi: int) ->
     e = shift_exp(top - q, c.unit, c.octaves)
     total = e + shift_exp(top, c.unit, c.octaves)
     spare = arithmetic.bits(total) - SHARE
-    reciprocal = (np.int32(1) << (2 * SHARE)) // np.maximum(shift_round(total, spare), 1)
+    reciprocal = (np.int32(1) << (2 * SHARE)) // shift_round(total, spare)
     sigmoid = shift_round(shift_round(e, spare) * reciprocal, SHARE)
     return arithmetic.requantize(q * sigmoid, c.multiplier, c.shift, lo, hi)

@@ -21,8 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refvit.integer.arithmetic import Arithmetic, Requantize
-from refvit.integer.bounds import Proof, prove, prove_codes
-from refvit.integer.fixedpoint import dyadic, shift_round
+from refvit.integer.bounds import FAULT, Proof, prove, prove_codes
+from refvit.integer.fixedpoint import dyadic, real_of, shift_round
+from refvit.integer.needs import Need, factors
+from refvit.params import Params
 
 IntArray = NDArray[Any]
 Mask = NDArray[np.bool_]
@@ -34,6 +36,7 @@ GRID = 13  # fraction bits of the exponent, in octaves
 B = round(0.96963238 / 0.35815147 / math.log(2) * 2**GRID)  # 3.90584 octaves
 C = round(1 / 0.35815147 / math.log(2) ** 2 * 2 ** (2 * GRID))  # 5.81138 octaves^2, 29 bits
 EXP_SHIFT = 13  # exp(0) is C >> 13 = 47607, in 16 bits: the roundings of a long row add up
+TOP = (C + (1 << (EXP_SHIFT - 1))) >> EXP_SHIFT  # exp(0) = 47607
 SUM_BITS = 14  # of the sum that the reciprocal is taken of
 ROW_SUM = "row sum of codes"
 OCTAVES = 17  # 2**-17 of exp(0) rounds to 0, so farther scores are all alike
@@ -50,30 +53,60 @@ def plan(
     """
     grid = dyadic(scale * math.log2(math.e) * 2**GRID, site)
     out = dyadic(2.0**-RECIPROCAL / out_scale, site)
-    top = (C + (1 << (EXP_SHIFT - 1))) >> EXP_SHIFT
+    names = ("grid_multiplier", "grid_shift", "multiplier", "shift")
+    constants = dict(zip(names, (*grid, *out), strict=True))
+    return constants, ranges(site, Params(constants), lo, hi, tokens)
+
+
+def stated_error(tokens: int) -> float:
+    """Return how far a probability of a row may be off before rounding: the exponential's error,
+    and half a code of each of its 16-bit results (specification, section 6)."""
+    return float(0.0023 + tokens * 0.5 / TOP)
+
+
+def needs(lo: int, hi: int) -> dict[str, Need]:
+    """Return what the constants for scores in [lo, hi] must be."""
+    return factors("grid_", "")
+
+
+def ranges(site: str, c: Any, lo: int, hi: int, tokens: int) -> list[Proof]:
+    """Return the proofs of a site with constants `c`: they hold for any scores in [lo, hi]."""
     half = 1 << (OCTAVES - 1 + EXP_SHIFT - 1)
+    whole = 2.0**RECIPROCAL * float(real_of(c.multiplier, c.shift))  # codes of probability one
+    return [
+        *sum_ranges(site, lo, hi, tokens, TOP),
+        prove(site, "polynomial + rounding", 0, C + half, FAULT, why="f = 0 at octave 16"),
+        *share_ranges(site, whole, tokens, TOP),
+    ]
+
+
+def sum_ranges(site: str, lo: int, hi: int, tokens: int, top: int) -> list[Proof]:
+    """Return the proofs of the distances and of the sum of exponentials up to `top`."""
     total = tokens * top
     spare = total.bit_length() - SUM_BITS  # by which the sum is rounded
-    proofs = [
+    return [
         prove_codes(site, lo, hi),
         prove(site, "score difference", 0, hi - lo, "give the scores fewer bits",
               why="the range of the scores"),
-        prove(site, "polynomial + rounding", 0, C + half, "lower GRID", why="f = 0 at octave 16"),
-        prove(site, "sum of exponentials", 0, total + (1 << max(0, spare - 1)), "use shorter rows",
+        prove(site, "sum of e + rounding", 0, total + (1 << max(0, spare - 1)), "use shorter rows",
               why=f"{tokens} tokens of exp(0) = {top}"),
-        prove(site, "exponential x reciprocal", 0, top << (RECIPROCAL - SUM_BITS + 1),
-              "lower RECIPROCAL", why="exp(0) by 2**27 / 2**13"),
-        prove(site, ROW_SUM, 0, row_sum(1.0, out_scale, tokens), "use shorter rows",
+    ]  # fmt: skip
+
+
+def share_ranges(site: str, whole: float, tokens: int, top: int) -> list[Proof]:
+    """Return the proofs of a normalised row: `whole` is what a probability of one is in codes."""
+    return [
+        prove(site, "exponential x reciprocal", 0, top << (RECIPROCAL - SUM_BITS + 1), FAULT,
+              why="exp(0) by 2**27 / 2**13"),
+        prove(site, ROW_SUM, 0, row_sum(whole, tokens), "use shorter rows",
               why=f"probabilities sum to one, {tokens} roundings"),
     ]  # fmt: skip
-    names = ("grid_multiplier", "grid_shift", "multiplier", "shift")
-    return dict(zip(names, (*grid, *out), strict=True)), proofs
 
 
-def row_sum(whole: float, out_scale: float, tokens: int) -> int:
-    """Return the greatest sum of a row's codes: of `whole` in reals, to one part in 4,096, and at
+def row_sum(whole: float, tokens: int) -> int:
+    """Return the greatest sum of a row's codes: of `whole` in codes, to one part in 4,096, and at
     most one rounding of a half or less a token, twice."""
-    return math.ceil(whole * (1 + 2.0**-12) / out_scale) + tokens
+    return math.ceil(whole * (1 + 2.0**-12)) + tokens
 
 
 def octaves(below: IntArray, c: Any, requantize: Requantize) -> IntArray:

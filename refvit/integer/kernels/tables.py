@@ -14,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refvit.integer.arithmetic import PLAIN, Arithmetic, code_dtype
-from refvit.integer.bounds import Proof
+from refvit.integer.bounds import FAULT, Proof, prove, prove_codes
+from refvit.integer.fixedpoint import real_of
 from refvit.integer.kernels import gelu, softmax
+from refvit.integer.needs import Need, factors
 from refvit.params import Params
 
 IntArray = NDArray[Any]
@@ -39,8 +41,29 @@ def plan_gelu(
     constants, proofs = gelu.plan(site, scale, out_scale, lo, hi)
     if not is_byte(lo, hi):
         return constants, proofs
-    results = gelu.gelu(every_byte(lo, hi), Params(constants), PLAIN, *INT16)
+    codes = np.clip(every_byte(lo, hi), lo, hi)  # of fewer than 8 bits, the rest never come
+    results = gelu.gelu(codes, Params(constants), PLAIN, *INT16)
     return {"table": results.astype(np.int16)}, proofs
+
+
+def gelu_needs(lo: int, hi: int) -> dict[str, Need]:
+    """Return what the constants for codes in [lo, hi] must be: a table for bytes."""
+    table = {"table": Need(("int16",), (256,), *INT16)}
+    return table if is_byte(lo, hi) else gelu.needs(lo, hi)
+
+
+def softmax_needs(lo: int, hi: int) -> dict[str, Need]:
+    """Return what the constants for scores in [lo, hi] must be: a table for bytes."""
+    table = {"table": Need(("uint16",), (256,), 0, softmax.TOP)} | factors("")
+    return table if is_byte(lo, hi) else softmax.needs(lo, hi)
+
+
+def gelu_ranges(site: str, c: Any, lo: int, hi: int) -> list[Proof]:
+    """Return the proofs of a site with constants `c`: a table's results are its own range."""
+    if c.get("table") is None:
+        return gelu.ranges(site, c, lo, hi)
+    ends, why = (c.table.min(), c.table.max()), "the entries of the table"
+    return [prove_codes(site, lo, hi), prove(site, "table", *ends, FAULT, 16, why)]
 
 
 def table_gelu(x: IntArray, c: Any, arithmetic: Arithmetic, lo: int, hi: int) -> IntArray:
@@ -64,6 +87,17 @@ def plan_softmax(
     e = softmax.exp2(softmax.octaves(below, Params(constants), PLAIN.requantize))
     kept = {name: constants[name] for name in ("multiplier", "shift")}
     return {"table": e.astype(np.uint16)} | kept, proofs
+
+
+def softmax_ranges(site: str, c: Any, lo: int, hi: int, tokens: int) -> list[Proof]:
+    """Return the proofs of a site with constants `c`: the greatest exponential is the table's."""
+    if c.get("table") is None:
+        return softmax.ranges(site, c, lo, hi, tokens)
+    whole, top = 2.0**softmax.RECIPROCAL * float(real_of(c.multiplier, c.shift)), int(c.table.max())
+    return [
+        *softmax.sum_ranges(site, lo, hi, tokens, top),
+        *softmax.share_ranges(site, whole, tokens, top),
+    ]
 
 
 def looked_up(below: IntArray, c: Any, arithmetic: Arithmetic) -> IntArray:

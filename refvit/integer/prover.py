@@ -1,0 +1,215 @@
+"""`ProveOps`: the interpreter that proves an engine from its integers alone.
+
+It runs a model once on ranges. At every operator it takes the constants of that site, of the names,
+types, shapes and ranges they must have, and proves from them what can come out, for any image
+whatever. `compile` ends with it and `load` begins with it, so an engine that exists is proved, and
+a file cannot claim what its integers do not bear out (specification, section 7).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refvit.integer.arithmetic import PLAIN, code_dtype
+from refvit.integer.bounds import Proof, dot_range, product_range, prove
+from refvit.integer.fixedpoint import GUARD, real_of
+from refvit.integer.kernels.profiles import LOG2_BITS, profile
+from refvit.integer.kernels.softmax import ROW_SUM
+from refvit.integer.needs import COUNT, MULTIPLIER, SHIFT, Need
+from refvit.models import Config, forward, parameter_shapes
+from refvit.ops import Shape
+from refvit.ops.functional import concat_shape, padded_shape
+from refvit.ops.protocol import Index, Mask
+from refvit.ops.shape_ops import rearranged_shape, selected_shape
+from refvit.params import Params
+
+IntArray = NDArray[Any]
+WIDTH = "give it fewer bits in the recipe"
+
+
+@dataclass(frozen=True)
+class Ranged:
+    """What is known of a value: its [shape], the range of its integers, and, where they are
+    probabilities, the greatest sum of a row. Powers of two are meant as the integers they are."""
+
+    shape: tuple[int, ...]
+    lo: int
+    hi: int
+    total: int | None = None
+    power: int = 0
+
+    @property
+    def range(self) -> tuple[int, int]:
+        return self.lo, self.hi
+
+
+def prove_engine(
+    config: Config, constants: Params, widths: Mapping[str, int], kernels: str
+) -> tuple[Proof, ...]:
+    """Return the proofs of every range of an engine, in the order of its forward.
+
+    Raises OverflowError for a range that does not fit, with the site and the cure; ValueError for
+    a constant that is missing, unknown, or not of the type, shape or range it must have.
+    """
+    learned = {name for name, _ in constants.items() if name in parameter_shapes(config)}
+    ops = ProveOps(constants, widths, kernels, parameter_shapes(config))
+    forward(ops, Shape((1, config.channels, *config.image)), constants, config)
+    strange = [name for name, _ in constants.items() if name not in ops.taken]
+    if strange:
+        raise ValueError(f"{strange[0]} is no constant of this model")
+    unlearned = [name for name in widths if name not in learned or name.endswith(".bias")]
+    if unlearned:
+        raise ValueError(f"a width is given for {unlearned[0]}, which has no codes")
+    return tuple(ops.proofs)
+
+
+class ProveOps:
+    """Collects `proofs` and the names of the constants that were `taken`."""
+
+    def __init__(
+        self,
+        constants: Params,
+        widths: Mapping[str, int],
+        kernels: str,
+        shapes: Mapping[str, tuple[int, ...]],
+    ) -> None:
+        self.constants, self.widths, self.shapes = constants, widths, shapes
+        self.profile = profile(kernels)
+        self.proofs: list[Proof] = []
+        self.taken: set[str] = set()
+
+    def _take(
+        self, site: str, shape: tuple[int, ...], needs: Mapping[str, Need]
+    ) -> tuple[Any, Ranged]:
+        """Return the constants of `site` and the value [shape] that its clamp allows."""
+        for name, need in needs.items():
+            self._taken(f"{site}.{name}", need)
+        clamp = self._taken(f"{site}.clamp", COUNT.of((2,)))
+        lo, hi = clamp.tolist()
+        bits = hi.bit_length() + (lo < 0)
+        if hi & (hi + 1) or lo not in (0, -hi, -hi - 1) or not 2 <= bits <= 16:
+            raise ValueError(f"{site}.clamp [{lo}, {hi}] is no range of codes of 2 to 16 bits")
+        return self.constants[site], Ranged(shape, lo, hi)
+
+    def _taken(self, name: str, need: Need) -> IntArray:
+        site, _, last = name.rpartition(".")
+        tensor = self.constants[site].get(last) if site else self.constants.get(last)
+        if tensor is None:
+            raise ValueError(f"it lacks {name}")
+        need.check(name, tensor)
+        self.taken.add(name)
+        return np.asarray(tensor)
+
+    def _codes(self, name: str) -> IntArray:
+        """Return learned codes: of the model's shape, and of the width that is given for them."""
+        bits = self.widths.get(name)
+        if bits is None:
+            raise ValueError(f"no width is given for {name}")
+        top = 1 << (bits - 1)
+        kind = code_dtype(-top, top - 1).name
+        return self._taken(name, Need((kind,), self.shapes[name], -top, top - 1))
+
+    def input(self, x: Any, *, site: str) -> Ranged:
+        return self._take(site, x.shape, {})[1]
+
+    def output(self, x: Ranged, *, site: str) -> Ranged:
+        return x
+
+    def param(self, p: Params, name: str) -> Ranged:
+        codes = self._codes(p.at(name))
+        top = 1 << (self.widths[p.at(name)] - 1)
+        return Ranged(codes.shape, -top, top - 1)
+
+    def linear(self, x: Ranged, p: Params) -> Ranged:
+        weight = self._codes(p.at("weight"))
+        rows = (len(weight),)
+        needs = {"multiplier": MULTIPLIER.of(rows), "shift": SHIFT.of(rows)}
+        needs |= {"bias": COUNT.of(rows)} if p.at("bias") in self.shapes else {}
+        c, out = self._take(p.path, (*x.shape[:-1], len(weight)), needs)
+        bounds = dot_range(weight, c.get("bias"), *x.range)
+        heaviest = int(np.abs(weight.astype(np.int32)).sum(1, dtype=np.int64).max())
+        why = f"sum |w| <= {heaviest}, codes in [{x.lo}, {x.hi}], bias or not"
+        self.proofs.append(prove(p.path, "accumulator", *bounds, WIDTH, why=why))
+        return out
+
+    def matmul(self, a: Ranged, b: Ranged, *, site: str, scale: float = 1.0) -> Ranged:
+        needs = {"multiplier": MULTIPLIER, "shift": SHIFT}
+        needs |= {"power": Need(("int32",), (), a.power, a.power)} if a.power else {}
+        shape = (*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1])
+        _, out = self._take(site, shape, needs)
+        bounds = product_range(a.shape[-1], a.range, b.range, a.total)
+        why = f"{a.shape[-1]} products of codes" if a.total is None else f"row sum <= {a.total}"
+        self.proofs.append(prove(site, "accumulator", *bounds, WIDTH, why=why))
+        return out
+
+    def add(self, a: Ranged, b: Ranged, *, site: str) -> Ranged:
+        needs = {"multiplier": MULTIPLIER.of((2,)), "shift": SHIFT.of((2,))}
+        shape = np.broadcast_shapes(a.shape, b.shape)
+        c, out = self._take(site, shape, needs)
+        steps = np.abs(real_of(c.multiplier, c.shift))
+        largest = (max(-x.lo, x.hi) for x in (a, b))
+        reach = sum(size * step + 1 for size, step in zip(largest, steps, strict=True))
+        end = int(np.ceil(reach)) + (1 << GUARD)
+        why = f"both addends in 2**-{GUARD} of the output's steps"
+        mend = "its addends are this far apart in scale: calibrate on images that reach both"
+        self.proofs.append(prove(site, "sum with guard bits", -end, end, mend, why=why))
+        return out
+
+    def gelu(self, x: Ranged, *, site: str, form: str = "erf") -> Ranged:
+        kernel = self.profile.gelu
+        c, out = self._take(site, x.shape, kernel.needs(*x.range))
+        self.proofs += kernel.ranges(site, c, *x.range)
+        if not kernel.elementwise:
+            return out
+        codes = np.arange(x.lo, x.hi + 1).astype(code_dtype(*x.range))
+        results = kernel.run(codes, c, PLAIN, *out.range)
+        return replace(out, lo=int(results.min()), hi=int(results.max()))
+
+    def softmax(self, x: Ranged, *, site: str, mask: Mask | None = None) -> Ranged:
+        kernel, log2 = self.profile.softmax, self.profile.log2
+        needs = kernel.needs(*x.range)
+        needs |= {"log2": Need(("int32",), (), LOG2_BITS, LOG2_BITS)} if log2 else {}
+        c, out = self._take(site, x.shape, needs)
+        proofs = kernel.ranges(site, c, *x.range, x.shape[-1])
+        self.proofs += proofs
+        total = next(proof.hi for proof in proofs if proof.what == ROW_SUM)
+        if not log2:
+            return replace(out, lo=0, total=total)
+        power = (1 << LOG2_BITS) - 2
+        return Ranged(x.shape, 0, 1 << power, total, power)
+
+    def layer_norm(self, x: Ranged, p: Params, *, eps: float) -> Ranged:
+        kernel = self.profile.layer_norm
+        c, out = self._take(p.path, x.shape, kernel.needs(x.shape[-1]))
+        self.proofs += kernel.ranges(p.path, c, *x.range)
+        return out
+
+    def mean(self, x: Ranged, *, axis: int, site: str) -> Ranged:
+        shape, count = x.shape[:axis] + x.shape[axis + 1 :], x.shape[axis]
+        _, out = self._take(site, shape, {"multiplier": MULTIPLIER, "shift": SHIFT})
+        bounds = product_range(count, x.range, (1, 1))
+        self.proofs.append(prove(site, "sum", *bounds, WIDTH, why=f"{count} codes"))
+        return out
+
+    def concat(self, parts: Sequence[Ranged], *, axis: int, site: str) -> Ranged:
+        needs = {"multiplier": MULTIPLIER.of((len(parts),)), "shift": SHIFT.of((len(parts),))}
+        _, out = self._take(site, concat_shape([part.shape for part in parts], axis), needs)
+        return out
+
+    def rearrange(self, x: Ranged, pattern: str, /, **sizes: int) -> Ranged:
+        return replace(x, shape=rearranged_shape(x.shape, pattern, sizes), total=None)
+
+    def select(self, x: Ranged, index: Index, *, axis: int) -> Ranged:
+        return replace(x, shape=selected_shape(x.shape, index, axis), total=None)
+
+    def roll(self, x: Ranged, shifts: tuple[int, ...], *, axes: tuple[int, ...]) -> Ranged:
+        return replace(x, total=None)
+
+    def pad(self, x: Ranged, after: tuple[int, ...], *, axes: tuple[int, ...]) -> Ranged:
+        shape = padded_shape(x.shape, after, axes)
+        return replace(x, shape=shape, lo=min(0, x.lo), hi=max(0, x.hi), total=None)
