@@ -48,8 +48,9 @@ def judge(check, *args):
 # L(x) = \mathrm{sgn}(x)\,\bigl(1 + a\,(\min(|x|, -b) + b)^2\bigr)$$
 #
 # with $a = -0.1444$ and $b = -2.5017$: the paper's $-0.2888$ and $-1.769$ once its $x / \sqrt 2$ is
-# folded in. In integers, with $x = s\,q$, one unit of $L$ is worth $P = 1 / (0.1444\,s^2) = 6.925 / s^2$
-# steps. The release drops 14 bits of that polynomial, whatever $s$ is. Three 8-bit codes within $\pm 4$:
+# folded in. In integers, with $x = s\,q$, one unit of $L$ is worth $P = 1 / (0.1444\,s^2) = 6.925
+# / s^2$ steps. The release drops 14 bits of that polynomial, whatever $s$ is. Three 8-bit codes
+# within $\pm 4$:
 
 # %%
 q, scale = np.array([-127, 64, 127]), 4 / 127
@@ -193,11 +194,11 @@ axs[1].text(0.0105, 31.7, "int32 ends here")
 fig.tight_layout()
 
 # %% [markdown]
-# The published error of I-BERT's parabola, 1.9e-3, holds where the scale is small; the saw teeth are
-# its floored constants, and at most scales of 8-bit scores they dominate. Its $2^{30}$ leaves `int32`
-# at every scale drawn. ShiftExp errs by its straight line, 0.05, and above that by its own floor,
-# that of the codes in one octave. On the fixed grid the constants have
-# 15 bits and more at every site, so the curve of `refvit` is the parabola's own error.
+# The published error of I-BERT's parabola, 1.9e-3, holds where the scale is small; the saw teeth
+# are its floored constants, and at most scales of 8-bit scores they dominate. Its $2^{30}$ leaves
+# `int32` at every scale drawn. ShiftExp errs by its straight line, 0.05, and above that by its own
+# floor, that of the codes in one octave. On the fixed grid the constants have 15 bits and more at
+# every site, so the curve of `refvit` is the parabola's own error.
 #
 # ## 3. Softmax rows: where the mass goes
 #
@@ -250,8 +251,8 @@ fig.tight_layout()
 # Floored to 8 bits, a uniform row is all zero: attention that looks everywhere sees nothing. Four
 # uniform bits are no better. Rounding to 1/255 keeps most of the mass, not all: that is the grid's
 # doing, and no kernel mends it. Four bits in powers of two keep as much, each of them off by a
-# factor of up to $\sqrt 2$, so that a row may sum to a little more than one. What Shiftmax lacks even
-# with 16 bits is lost where it floors $2^{31} /$ sum.
+# factor of up to $\sqrt 2$, so that a row may sum to a little more than one. What Shiftmax lacks
+# even with 16 bits is lost where it floors $2^{31} /$ sum.
 #
 # ## 4. LayerNorm: rows nobody tried
 #
@@ -558,8 +559,8 @@ print(judge(laws.softmax, solved_softmax, 0.5))
 # * Output codes can lose what the kernel computed: floored to 7 bits, a uniform row of 197 tokens
 #   is all zero.
 # * Zero variance, gamma = 0, a quiet row and a loud one are inputs like any other.
-# * A proof says that it fits, a law that its error is the stated one, a vector that it is the same to
-#   the bit; a table of accuracies says none of it.
+# * A proof says that it fits, a law that its error is the stated one, a vector that it is the same
+#   to the bit; a table of accuracies says none of it.
 #
 # **Papers.** Kim, Gholami, Yao, Mahoney and Keutzer 2021 (I-BERT); Li and Gu 2023 (I-ViT); Lin,
 # Zhang, Sun, Li and Zhou 2022 (FQ-ViT); Du, Gong and Chu 2024 (the survey this project follows).
