@@ -187,6 +187,22 @@ RECIPES = {
         "*": Spec(8, observer="entropy"),
     },
     "restricted": {"*.weight": Spec(8, axis=0, restricted=True), "*": Spec(16)},
+    "twin": {
+        "*.weight": Spec(8, axis=0),
+        "*.act": Spec(6, quantizer="twin", observer="mse"),
+        "*.softmax": Spec(6, signed=False, quantizer="twin", observer="mse"),
+        "*": Spec(8),
+    },
+    "log_sqrt2": {
+        "*.weight": Spec(8, axis=0),
+        "*.softmax": Spec(4, quantizer="log_sqrt2", observer="mse"),
+        "*": Spec(8),
+    },
+    "ptf": {
+        "*.weight": Spec(8, axis=0),
+        "*.add?": Spec(8, quantizer="ptf", observer="channels"),
+        "*": Spec(8),
+    },
     "log2": {"*.weight": Spec(8, axis=0), "*.softmax": Spec(4, quantizer="log2"), "*": Spec(8)},
 }
 
@@ -212,6 +228,9 @@ def test_the_engine_says_what_it_cannot_hold(small):
         ("dynamic", "codes are not linear"),
         ("asymmetric", "zero point is not 0"),
         ("groups", "one scale a channel"),
+        ("twin", "codes are not linear"),
+        ("log_sqrt2", "codes are not linear"),
+        ("ptf", "codes are not linear"),
     ):
         with pytest.raises(ValueError, match=message):
             refvit.compile(refvit.quantize(model, pixels, Recipe(name, RECIPES[name])))

@@ -14,12 +14,15 @@ from refvit.quant.affine import (
 from refvit.quant.dynamic import DynamicGrid
 from refvit.quant.histogram import Histogram
 from refvit.quant.log2 import Log2Grid
+from refvit.quant.log_sqrt2 import LogSqrt2Grid
 from refvit.quant.observers import OBSERVERS, Calibration, observer
 from refvit.quant.packing import pack, packed_bytes, unpack
+from refvit.quant.ptf import PowerOfTwoFactor
 from refvit.quant.ptq import QuantizedModel
 from refvit.quant.ptq import quantize as quantize_model
 from refvit.quant.quantizers import FakeQuantize
 from refvit.quant.recipe import PRESETS, Recipe, Spec, read_recipe
+from refvit.quant.twin import TwinGrid
 
 __all__ = [
     "OBSERVERS",
@@ -30,10 +33,13 @@ __all__ = [
     "Grid",
     "Histogram",
     "Log2Grid",
+    "LogSqrt2Grid",
+    "PowerOfTwoFactor",
     "QParams",
     "QuantizedModel",
     "Recipe",
     "Spec",
+    "TwinGrid",
     "asymmetric",
     "covering",
     "dequantize",

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from refvit.quant.affine import QParams, covering, fake_quantize
 from refvit.quant.histogram import Histogram
+from refvit.quant.ptf import Channels
 
 FloatArray = NDArray[Any]
 Range = tuple[float, float]
@@ -165,6 +166,7 @@ OBSERVERS: Mapping[str, Callable[[], Observer]] = {
     "percentile": Percentile,
     "mse": MeanSquare,
     "entropy": Entropy,
+    "channels": Channels,
 }
 
 

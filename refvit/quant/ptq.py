@@ -7,7 +7,7 @@ unit of the accumulator it is added to (Jacob et al. 2018, section 2.4).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -22,13 +22,30 @@ from refvit.params import Params
 from refvit.progress import track
 from refvit.quant.affine import Grid, QParams, asymmetric, grouped, symmetric
 from refvit.quant.dynamic import DynamicGrid
+from refvit.quant.histogram import Histogram
 from refvit.quant.log2 import Log2Grid
-from refvit.quant.observers import Calibration, Observer, observer
+from refvit.quant.log_sqrt2 import log_sqrt2
+from refvit.quant.observers import (
+    Calibration,
+    Entropy,
+    MeanSquare,
+    Observer,
+    Percentile,
+    observer,
+)
+from refvit.quant.ptf import Channels, power_of_two_factor
 from refvit.quant.quantizers import FakeQuantize
 from refvit.quant.recipe import Recipe, Spec
 from refvit.quant.recipe import recipe as find_recipe
+from refvit.quant.twin import twin_gelu, twin_softmax
 
 CALIBRATION_BATCH = 32
+SEARCHES: Mapping[tuple[str, bool], Callable[[Histogram, int], Grid]] = {  # by quantizer, signed
+    ("log_sqrt2", False): log_sqrt2,
+    ("log_sqrt2", True): log_sqrt2,
+    ("twin", False): twin_softmax,
+    ("twin", True): twin_gelu,
+}
 BIAS_BITS = 24  # a bias is at most 2**24 of its accumulator's steps, whatever its weights
 
 
@@ -127,6 +144,12 @@ def activation_grid(spec: Spec, seen: Observer, otherwise: float = 1.0) -> Grid:
     """
     if spec.quantizer == "log2":
         return Log2Grid(spec.bits)
+    if spec.quantizer == "ptf":
+        assert isinstance(seen, Channels)
+        return power_of_two_factor(seen, spec.bits, signed=spec.signed, symmetric=spec.symmetric)
+    if spec.quantizer in ("twin", "log_sqrt2"):
+        assert isinstance(seen, Percentile | MeanSquare | Entropy)
+        return SEARCHES[spec.quantizer, spec.signed](seen.seen, spec.bits)
     if spec.dynamic:
         return DynamicGrid(spec.bits, spec.signed, spec.symmetric, spec.dynamic == "token")
     lo, hi = seen.range(spec.bits, spec.symmetric, spec.signed)

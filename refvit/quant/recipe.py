@@ -18,7 +18,9 @@ from typing import Any
 from refvit.matching import perhaps
 from refvit.quant.observers import OBSERVERS
 
-QUANTIZERS = ("linear", "log2", "log_sqrt2", "twin")
+QUANTIZERS = ("linear", "log2", "log_sqrt2", "twin", "ptf")
+SEARCHED = ("mse", "percentile", "entropy")  # observers that keep a histogram
+WATCHED = {"log_sqrt2": SEARCHED, "twin": SEARCHED, "ptf": ("channels",)}
 DYNAMIC = ("", "tensor", "token")
 
 
@@ -29,8 +31,8 @@ class Spec:
     `bits` of a code, `signed` or not; `axis=0` gives every output channel of a weight its own
     scale, `group` besides every so many inputs. `symmetric` grids have zero point 0; `restricted`
     ones lack the least code. `observer` finds the range in calibration, unless it is `dynamic`:
-    of each "tensor" or "token" when it comes. `quantizer` names the grid: linear, log2, log_sqrt2
-    or twin.
+    of each "tensor" or "token" when it comes. `quantizer` names the grid: linear, log2, log_sqrt2,
+    twin (the signed one is for GELU, the unsigned for softmax) or ptf, for LayerNorm's input.
     """
 
     bits: int
@@ -48,6 +50,9 @@ class Spec:
             raise ValueError(f"no observer {self.observer!r}; there are {', '.join(OBSERVERS)}")
         if self.quantizer not in QUANTIZERS:
             raise ValueError(f"no quantizer {self.quantizer!r}; there are {', '.join(QUANTIZERS)}")
+        if self.observer not in WATCHED.get(self.quantizer, OBSERVERS):
+            known = " or ".join(WATCHED[self.quantizer])
+            raise ValueError(f"the quantizer {self.quantizer!r} searches: its observer is {known}")
         if self.dynamic not in DYNAMIC:
             raise ValueError(f'dynamic is "tensor" or "token", or empty; got {self.dynamic!r}')
         if (
