@@ -281,7 +281,10 @@ BROKEN = [
     (bent("head.multiplier", lambda t: t.astype(np.int8)), "head.multiplier is int8"),
     (bent("head.shift", lambda t: t + 60), r"it must in \[1, 53\]"),
     (bent("head.bias", lambda t: t.astype(np.int64)), "head.bias is int64"),
-    (bent(f"{FC1}.bias", lambda t: np.full_like(t, 2**31 - 1)), f"{FC1}: accumulator range .* int32"),
+    (
+        bent(f"{FC1}.bias", lambda t: np.full_like(t, 2**31 - 1)),
+        f"{FC1}: accumulator range .* int32",
+    ),
     (bent("head.clamp", lambda t: t * 0 + 5), r"head.clamp \[5, 5\] is no range of codes"),
     (bent("input.clamp", lambda t: t[:1]), r"input.clamp is int32 \[1\]"),
     (lambda c, w: c.pop("head.clamp"), "it lacks head.clamp"),
