@@ -11,29 +11,37 @@ from refvit.quant.affine import (
     quantize,
     symmetric,
 )
+from refvit.quant.bias_correction import correct_bias, mean_errors
 from refvit.quant.dynamic import DynamicGrid
+from refvit.quant.folding import ChannelRanges, Fold, channel_ranges, folds, rewrite
 from refvit.quant.histogram import Histogram
 from refvit.quant.log2 import Log2Grid
 from refvit.quant.log_sqrt2 import LogSqrt2Grid
+from refvit.quant.noisy import NoisyGrid, fold_noise, noisy
 from refvit.quant.observers import OBSERVERS, Calibration, observer
+from refvit.quant.outliers import inject_outliers, smooth
 from refvit.quant.packing import pack, packed_bytes, unpack
 from refvit.quant.ptf import PowerOfTwoFactor
 from refvit.quant.ptq import QuantizedModel
 from refvit.quant.ptq import quantize as quantize_model
 from refvit.quant.quantizers import FakeQuantize
 from refvit.quant.recipe import PRESETS, Recipe, Spec, read_recipe
+from refvit.quant.reparam import reparameterise
 from refvit.quant.twin import TwinGrid
 
 __all__ = [
     "OBSERVERS",
     "PRESETS",
     "Calibration",
+    "ChannelRanges",
     "DynamicGrid",
     "FakeQuantize",
+    "Fold",
     "Grid",
     "Histogram",
     "Log2Grid",
     "LogSqrt2Grid",
+    "NoisyGrid",
     "PowerOfTwoFactor",
     "QParams",
     "QuantizedModel",
@@ -41,16 +49,26 @@ __all__ = [
     "Spec",
     "TwinGrid",
     "asymmetric",
+    "channel_ranges",
+    "correct_bias",
     "covering",
     "dequantize",
     "fake_quantize",
+    "fold_noise",
+    "folds",
     "grouped",
+    "inject_outliers",
+    "mean_errors",
+    "noisy",
     "observer",
     "pack",
     "packed_bytes",
     "quantize",
     "quantize_model",
     "read_recipe",
+    "reparameterise",
+    "rewrite",
+    "smooth",
     "symmetric",
     "unpack",
 ]
