@@ -198,6 +198,11 @@ RECIPES = {
         "*.softmax": Spec(4, quantizer="log_sqrt2", observer="mse"),
         "*": Spec(8),
     },
+    "shift_log2": {
+        "*.weight": Spec(8, axis=0),
+        "*.softmax": Spec(3, quantizer="shift_log2", observer="mse"),
+        "*": Spec(8),
+    },
     "ptf": {
         "*.weight": Spec(8, axis=0),
         "*.add?": Spec(8, quantizer="ptf", observer="channels"),
@@ -231,6 +236,7 @@ def test_the_engine_says_what_it_cannot_hold(small):
         ("twin", "codes are not linear"),
         ("log_sqrt2", "codes are not linear"),
         ("ptf", "codes are not linear"),
+        ("shift_log2", "codes are not linear"),
     ):
         with pytest.raises(ValueError, match=message):
             refvit.compile(refvit.quantize(model, pixels, Recipe(name, RECIPES[name])))

@@ -1,5 +1,6 @@
 """Quantization: grids, recipes, calibration, and the simulated model."""
 
+from refvit.quant.adaround import adaround
 from refvit.quant.affine import (
     Grid,
     QParams,
@@ -14,9 +15,12 @@ from refvit.quant.affine import (
 from refvit.quant.bias_correction import correct_bias, mean_errors
 from refvit.quant.dynamic import DynamicGrid
 from refvit.quant.folding import ChannelRanges, Fold, channel_ranges, folds, rewrite
+from refvit.quant.gptq import gptq
+from refvit.quant.hessian import search_scales
 from refvit.quant.histogram import Histogram
 from refvit.quant.log2 import Log2Grid
 from refvit.quant.log_sqrt2 import LogSqrt2Grid
+from refvit.quant.mixed import Sensitivity, allocate, mixed_precision, sensitivity
 from refvit.quant.noisy import NoisyGrid, fold_noise, noisy
 from refvit.quant.observers import OBSERVERS, Calibration, observer
 from refvit.quant.outliers import inject_outliers, smooth
@@ -27,11 +31,14 @@ from refvit.quant.ptq import quantize as quantize_model
 from refvit.quant.quantizers import FakeQuantize
 from refvit.quant.recipe import PRESETS, Recipe, Spec, read_recipe
 from refvit.quant.reparam import reparameterise
+from refvit.quant.rounding import ROUNDINGS, round_weights
+from refvit.quant.shift_log2 import ShiftLog2Grid
 from refvit.quant.twin import TwinGrid
 
 __all__ = [
     "OBSERVERS",
     "PRESETS",
+    "ROUNDINGS",
     "Calibration",
     "ChannelRanges",
     "DynamicGrid",
@@ -46,8 +53,12 @@ __all__ = [
     "QParams",
     "QuantizedModel",
     "Recipe",
+    "Sensitivity",
+    "ShiftLog2Grid",
     "Spec",
     "TwinGrid",
+    "adaround",
+    "allocate",
     "asymmetric",
     "channel_ranges",
     "correct_bias",
@@ -56,9 +67,11 @@ __all__ = [
     "fake_quantize",
     "fold_noise",
     "folds",
+    "gptq",
     "grouped",
     "inject_outliers",
     "mean_errors",
+    "mixed_precision",
     "noisy",
     "observer",
     "pack",
@@ -68,6 +81,9 @@ __all__ = [
     "read_recipe",
     "reparameterise",
     "rewrite",
+    "round_weights",
+    "search_scales",
+    "sensitivity",
     "smooth",
     "symmetric",
     "unpack",

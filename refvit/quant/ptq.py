@@ -37,12 +37,15 @@ from refvit.quant.ptf import Channels, power_of_two_factor
 from refvit.quant.quantizers import FakeQuantize
 from refvit.quant.recipe import Recipe, Spec
 from refvit.quant.recipe import recipe as find_recipe
+from refvit.quant.shift_log2 import shift_log2
 from refvit.quant.twin import twin_gelu, twin_softmax
 
 CALIBRATION_BATCH = 32
 SEARCHES: Mapping[tuple[str, bool], Callable[[Histogram, int], Grid]] = {  # by quantizer, signed
     ("log_sqrt2", False): log_sqrt2,
     ("log_sqrt2", True): log_sqrt2,
+    ("shift_log2", False): shift_log2,
+    ("shift_log2", True): shift_log2,
     ("twin", False): twin_softmax,
     ("twin", True): twin_gelu,
 }
@@ -147,7 +150,7 @@ def activation_grid(spec: Spec, seen: Observer, otherwise: float = 1.0) -> Grid:
     if spec.quantizer == "ptf":
         assert isinstance(seen, Channels)
         return power_of_two_factor(seen, spec.bits, signed=spec.signed, symmetric=spec.symmetric)
-    if spec.quantizer in ("twin", "log_sqrt2"):
+    if (spec.quantizer, spec.signed) in SEARCHES:
         assert isinstance(seen, Percentile | MeanSquare | Entropy)
         return SEARCHES[spec.quantizer, spec.signed](seen.seen, spec.bits)
     if spec.dynamic:

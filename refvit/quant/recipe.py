@@ -18,9 +18,14 @@ from typing import Any
 from refvit.matching import perhaps
 from refvit.quant.observers import OBSERVERS
 
-QUANTIZERS = ("linear", "log2", "log_sqrt2", "twin", "ptf")
+QUANTIZERS = ("linear", "log2", "log_sqrt2", "shift_log2", "twin", "ptf")
 SEARCHED = ("mse", "percentile", "entropy")  # observers that keep a histogram
-WATCHED = {"log_sqrt2": SEARCHED, "twin": SEARCHED, "ptf": ("channels",)}
+WATCHED = {
+    "log_sqrt2": SEARCHED,
+    "shift_log2": SEARCHED,
+    "twin": SEARCHED,
+    "ptf": ("channels",),
+}
 DYNAMIC = ("", "tensor", "token")
 
 
@@ -32,7 +37,8 @@ class Spec:
     scale, `group` besides every so many inputs. `symmetric` grids have zero point 0; `restricted`
     ones lack the least code. `observer` finds the range in calibration, unless it is `dynamic`:
     of each "tensor" or "token" when it comes. `quantizer` names the grid: linear, log2, log_sqrt2,
-    twin (the signed one is for GELU, the unsigned for softmax) or ptf, for LayerNorm's input.
+    shift_log2, twin (the signed one is for GELU, the unsigned for softmax), or ptf for LayerNorm's
+    input.
     """
 
     bits: int
