@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import refvit
 from refvit import demo, inspect_model
 from refvit.accel import MACHINES
+from refvit.compare import add_compare, run_compare
 from refvit.doctor import add_doctor, run_doctor
 from refvit.evaluate_command import add_evaluate, run_evaluate
 from refvit.files import writable, write_text
@@ -214,6 +215,7 @@ COMMANDS: dict[str, tuple[Command, str, Callable[[Any], None]]] = {
     "info": (_info, "layers, shapes, parameters and MACs of a model", _info_options),
     "evaluate": (run_evaluate, "accuracy on labelled images", _with(add_evaluate)),
     "quantize": (run_quantize, "compile a model to integers", _with(add_quantize)),
+    "compare": (run_compare, "methods and widths compared", _with(add_compare)),
     "prove": (run_prove, "the range of every integer of a model", _with(add_prove)),
     "profiles": (run_profiles, "kernels compared: accuracy, error, cost", _with(add_profiles)),
     "lockstep": (run_lockstep, "the engine against its definition, by operator",

@@ -1,0 +1,171 @@
+"""`refvit compare`: a grid of methods and widths on one model, as a table that can be resumed.
+
+Every cell is a pure function of its name, so a grid may be shared by any
+`concurrent.futures.Executor` and goes on where a stopped one ended.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import refvit
+from refvit.evaluate import CALIBRATION, evaluate
+from refvit.files import read_json, writable, write_text
+from refvit.methods import METHODS, method
+from refvit.model import Model
+from refvit.progress import Progress
+from refvit.quant import PRESETS, QParams, QuantizedModel, inject_outliers, packed_bytes
+from refvit.quant.recipe import recipe as find_recipe
+from refvit.sources import Source, parse_source, pixels_of
+
+SIGNAL = 50  # test images whose logits are compared with the float ones
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What one method does at one recipe: shares of `count` images, bytes, and decibels.
+
+    `bytes` are those of weights packed at their widths and of their scales as float32; `sqnr` is
+    the signal-to-noise ratio of the logits, 10 log10(sum y**2 / sum (y - y')**2).
+    """
+
+    method: str
+    recipe: str
+    count: int
+    top1: float
+    agreement: float
+    bytes: int
+    sqnr: float
+
+
+def compare_cell(model: Model, source: Source, name: str, recipe: str, count: int | None) -> Cell:
+    """Return one cell: quantize `model` on calibration images of `source`, test the rest."""
+    pixels = pixels_of(model.preprocess, source.calibration(CALIBRATION))
+    quantized = method(name)(model, pixels, find_recipe(recipe))
+    found = evaluate(quantized, source, count, exact=model)
+    shown = pixels_of(model.preprocess, source.test(0, SIGNAL)[0])
+    exact = model(shown).astype(np.float64)
+    noise = float(np.square(quantized(shown) - exact).sum())
+    sqnr = 10 * float(np.log10(np.square(exact).sum() / max(noise, 1e-30)))
+    agreed = found.agreement or 0.0
+    return Cell(name, recipe, found.count, found.top1, agreed, weight_bytes(quantized), sqnr)
+
+
+def weight_bytes(quantized: QuantizedModel) -> int:
+    """Return the bytes of all weights, packed, and of one float32 for each of their scales."""
+    total = 0
+    for name, tensor in quantized.params.items():
+        grid = quantized.qparams.get(name)
+        if name.endswith(".weight") and isinstance(grid, QParams):
+            total += packed_bytes(tensor.size, grid.bits) + 4 * grid.scale.size
+    return total
+
+
+def compare(
+    model: Model,
+    source: Source,
+    methods: Sequence[str] = tuple(METHODS),
+    recipes: Sequence[str] = ("w8a8", "w6a6", "w4a8", "w4a4"),
+    count: int | None = 1000,
+    executor: Executor | None = None,
+    kept: Path | None = None,
+) -> list[Cell]:
+    """Return the cells of a grid, method by method; cells in the file `kept` are not done again.
+
+    The file is written after every cell. Raises ValueError for an unknown method or recipe, or for
+    a file that belongs to another model, source or count.
+    """
+    for name in methods:
+        method(name)
+    for recipe in recipes:
+        find_recipe(recipe)
+    about = {"model": Path(model.source).name, "source": source.name, "count": count}
+    done = restored(kept, about)
+    wanted = [(name, recipe) for name in methods for recipe in recipes]
+    left = [key for key in wanted if key not in done]
+    bar = Progress("compare", len(wanted), "cells", done=len(wanted) - len(left))
+    waiting: list[tuple[tuple[str, str], Future[Cell] | None]] = [
+        (key, executor.submit(compare_cell, model, source, *key, count) if executor else None)
+        for key in left
+    ]
+    for key, future in waiting:
+        done[key] = future.result() if future else compare_cell(model, source, *key, count)
+        bar.advance(1, " ".join(key))
+        if kept is not None:
+            cells = [asdict(cell) for cell in done.values()]
+            write_text(kept, json.dumps(about | {"cells": cells}, indent=1) + "\n")
+    bar.close()
+    return [done[key] for key in wanted]
+
+
+def restored(kept: Path | None, about: dict[str, Any]) -> dict[tuple[str, str], Cell]:
+    """Return the cells in a file, by method and recipe; none if there is no file."""
+    if kept is None or not kept.exists():
+        return {}
+    found = read_json(kept)
+    if {key: found.get(key) for key in about} != about:
+        raise ValueError(f"{str(kept)!r} holds another grid; name a new file")
+    try:
+        cells = [Cell(**cell) for cell in found["cells"]]
+    except (TypeError, KeyError) as error:
+        raise ValueError(f"{str(kept)!r} is not a grid of cells: {error}") from None
+    return {(cell.method, cell.recipe): cell for cell in cells}
+
+
+def table(cells: Sequence[Cell]) -> str:
+    """Return a row for each method, and for each recipe top-1 and the logits' decibels."""
+    recipes = list(dict.fromkeys(cell.recipe for cell in cells))
+    found = {(cell.method, cell.recipe): cell for cell in cells}
+    lines = [f"{'method':<13}" + "".join(f"{recipe:>18}" for recipe in recipes)]
+    for name in dict.fromkeys(cell.method for cell in cells):
+        row = (found[name, recipe] for recipe in recipes)
+        lines.append(f"{name:<13}" + "".join(f"{c.top1:>9.2%}{c.sqnr:>6.1f} dB" for c in row))
+    sizes = (next(c.bytes for c in cells if c.recipe == recipe) for recipe in recipes)
+    lines.append(f"{'weights':<13}" + "".join(f"{size:>12,} bytes" for size in sizes))
+    return "\n".join(lines)
+
+
+def add_compare(parser: argparse.ArgumentParser) -> None:
+    """Add the data, the grid, and what makes it long: images, processes, a file to resume from."""
+    parser.add_argument("--data", default="shapes10", help="shapes10, idx:DIR or folder:DIR")
+    parser.add_argument(
+        "--methods", nargs="+", default=list(METHODS), metavar="NAME", help=", ".join(METHODS)
+    )
+    parser.add_argument(
+        "--recipes", nargs="+", default=["w8a8", "w6a6", "w4a8", "w4a4"], metavar="NAME",
+        help=f"{', '.join(PRESETS)}, or TOML files",
+    )  # fmt: skip
+    parser.add_argument("--outliers", type=float, metavar="FACTOR", help="inject outliers first")
+    parser.add_argument("--count", type=int, default=1000, metavar="N", help="test images (1000)")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (1)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="JSON to write and resume from")
+
+
+def run_compare(args: argparse.Namespace) -> tuple[str, Any]:
+    """Run the grid, or what is left of it, and print the table."""
+    if args.jobs < 1 or args.count < 1:
+        raise ValueError("--jobs and --count are whole numbers of at least 1")
+    model = refvit.load(args.model, **dict(args.known))
+    if not isinstance(model, Model):
+        raise ValueError(f"compare quantizes a float model; {args.model} is compiled")
+    source = parse_source(args.data, model.labels)
+    model = inject_outliers(model, args.outliers) if args.outliers else model
+    if args.out is not None:
+        writable(args.out)
+    pool = None if args.jobs == 1 else ProcessPoolExecutor(args.jobs)
+    try:
+        cells = compare(model, source, args.methods, args.recipes, args.count, pool, args.out)
+    finally:
+        if pool is not None:
+            pool.shutdown(cancel_futures=True)
+    outliers = f", outliers x {args.outliers:g}" if args.outliers else ""
+    head = f"{args.model}{outliers}, {cells[0].count:,} test images of {source.name}: top-1, SQNR"
+    return f"{head}\n\n{table(cells)}", [asdict(cell) for cell in cells]
