@@ -46,6 +46,9 @@ class Arithmetic(NamedTuple):
     bits: Callable[[IntArray], IntArray]
     root: Callable[[IntArray], IntArray]
 
+    def __repr__(self) -> str:
+        return "PLAIN" if self.matmul is plain_matmul else "FAST"
+
 
 def largest_code(dtype: np.dtype[Any]) -> int:
     """Return max|code| of an integer type: 128 for int8, 255 for uint8."""

@@ -68,6 +68,8 @@ class CompileOps:
         grid = self.qparams[site]
         if not isinstance(grid, QParams) or not grid.symmetric:
             kind = "zero point is not 0" if isinstance(grid, QParams) else "codes are not linear"
+            if isinstance(grid, Log2Grid):
+                kind = "codes are powers of two: compile with kernels='log2'"
             raise ValueError(f"{site}: the engine is symmetric; this grid's {kind}")
         if grid.group:
             raise ValueError(f"{site}: the engine has one scale a channel, not one a group")

@@ -87,6 +87,7 @@ class IntegerModel:
         return IntegerOps(self.constants, self.scales, arithmetic, tap, self.kernels)
 
     def check_codes(self, codes: IntArray) -> None:
+        """Raise TypeError or ValueError unless `codes` are what `run` takes."""
         shape = (self.config.channels, *self.config.image)
         lo, hi = self.constants.input.clamp.tolist()
         if not np.issubdtype(codes.dtype, np.integer):
