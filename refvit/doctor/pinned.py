@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from refvit.integer.arithmetic import PLAIN, Arithmetic, code_dtype
 from refvit.integer.kernels.profiles import LOG2_BITS, PROFILES, Profile
 from refvit.params import Params
-from refvit.quant import Log2Grid
+from refvit.quant import Log2Grid, code_range
 
 IntArray = NDArray[Any]
 Trial = tuple[Mapping[str, IntArray], list[IntArray]]  # constants, and codes made with them
@@ -88,14 +88,9 @@ def fixed(shape: tuple[int, ...], lo: int, hi: int) -> IntArray:
     return (hashed % np.uint64(hi - lo + 1)).astype(np.int64).reshape(shape) + lo
 
 
-def grid(bits: int) -> tuple[int, int]:
-    """Return the range of signed codes of so many bits."""
-    return -(1 << (bits - 1)), (1 << (bits - 1)) - 1
-
-
 def softmax(kernels: Profile, arithmetic: Arithmetic, bits: int, scale: float) -> Trial:
     """Rows of 17 scores, some all alike; once whole, once with a mask that empties a row."""
-    lo, hi = grid(bits)
+    lo, hi = code_range(bits)
     x = fixed((4, 2, 17, 17), lo, hi)
     x[0, 0, 0], x[0, 0, 1], x[0, 0, 2, 1:] = lo, hi, lo
     x = x.astype(code_dtype(lo, hi))
@@ -110,7 +105,7 @@ def softmax(kernels: Profile, arithmetic: Arithmetic, bits: int, scale: float) -
 
 def gelu(kernels: Profile, arithmetic: Arithmetic, bits: int, scale: float) -> Trial:
     """All codes of 8 bits, or every 16th of 16, in rows of 64."""
-    lo, hi = grid(bits)
+    lo, hi = code_range(bits)
     x = np.arange(lo, hi + 1, 1 if bits == 8 else 16).astype(code_dtype(lo, hi)).reshape(-1, 64)
     constants, _ = kernels.gelu.plan(SITE, scale, scale, lo, hi)
     return constants, [kernels.gelu.run(x, Params(constants), arithmetic, lo, hi)]
@@ -118,7 +113,7 @@ def gelu(kernels: Profile, arithmetic: Arithmetic, bits: int, scale: float) -> T
 
 def layer_norm(kernels: Profile, arithmetic: Arithmetic, bits: int, scale: float) -> Trial:
     """Rows of 48: any codes, all alike, hardly different; gamma of either sign and 0."""
-    lo, hi = grid(bits)
+    lo, hi = code_range(bits)
     x = fixed((12, 48), lo, hi)
     x[0], x[1], x[2:5] = 7, hi, np.clip(x[2:5], -1, 1)
     gamma, beta = fixed((48,), -40, 40) / 32, fixed((48,), -64, 64) / 64

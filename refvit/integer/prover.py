@@ -27,6 +27,7 @@ from refvit.ops.functional import concat_shape, padded_shape
 from refvit.ops.protocol import Index, Mask
 from refvit.ops.shape_ops import rearranged_shape, selected_shape
 from refvit.params import Params
+from refvit.quant import code_range
 
 IntArray = NDArray[Any]
 WIDTH = "give it fewer bits in the recipe"
@@ -56,20 +57,20 @@ def prove_engine(
     Raises OverflowError for a range that does not fit, with the site and the cure; ValueError for
     a constant that is missing, unknown, or not of the type, shape or range it must have.
     """
-    learned = {name for name, _ in constants.items() if name in parameter_shapes(config)}
     ops = ProveOps(constants, widths, kernels, parameter_shapes(config))
     forward(ops, Shape((1, config.channels, *config.image)), constants, config)
     strange = [name for name, _ in constants.items() if name not in ops.taken]
     if strange:
         raise ValueError(f"{strange[0]} is no constant of this model")
-    unlearned = [name for name in widths if name not in learned or name.endswith(".bias")]
-    if unlearned:
-        raise ValueError(f"a width is given for {unlearned[0]}, which has no codes")
+    unused = [name for name in widths if name not in ops.coded]
+    if unused:
+        raise ValueError(f"a width is given for {unused[0]}, which has no codes")
     return tuple(ops.proofs)
 
 
 class ProveOps:
-    """Collects `proofs` and the names of the constants that were `taken`."""
+    """Collects `proofs` and the names of the constants that were `taken`, of which `coded` are
+    learned codes."""
 
     def __init__(
         self,
@@ -82,6 +83,7 @@ class ProveOps:
         self.profile = profile(kernels)
         self.proofs: list[Proof] = []
         self.taken: set[str] = set()
+        self.coded: set[str] = set()
 
     def _take(
         self, site: str, shape: tuple[int, ...], needs: Mapping[str, Need]
@@ -97,8 +99,7 @@ class ProveOps:
         return self.constants[site], Ranged(shape, lo, hi)
 
     def _taken(self, name: str, need: Need) -> IntArray:
-        site, _, last = name.rpartition(".")
-        tensor = self.constants[site].get(last) if site else self.constants.get(last)
+        tensor = self.constants.get(name)
         if tensor is None:
             raise ValueError(f"it lacks {name}")
         need.check(name, tensor)
@@ -110,9 +111,9 @@ class ProveOps:
         bits = self.widths.get(name)
         if bits is None:
             raise ValueError(f"no width is given for {name}")
-        top = 1 << (bits - 1)
-        kind = code_dtype(-top, top - 1).name
-        return self._taken(name, Need((kind,), self.shapes[name], -top, top - 1))
+        lo, hi = code_range(bits)
+        self.coded.add(name)
+        return self._taken(name, Need((code_dtype(lo, hi).name,), self.shapes[name], lo, hi))
 
     def input(self, x: Any, *, site: str) -> Ranged:
         return self._take(site, x.shape, {})[1]
@@ -122,8 +123,7 @@ class ProveOps:
 
     def param(self, p: Params, name: str) -> Ranged:
         codes = self._codes(p.at(name))
-        top = 1 << (self.widths[p.at(name)] - 1)
-        return Ranged(codes.shape, -top, top - 1)
+        return Ranged(codes.shape, *code_range(self.widths[p.at(name)]))
 
     def linear(self, x: Ranged, p: Params) -> Ranged:
         weight = self._codes(p.at("weight"))

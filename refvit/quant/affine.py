@@ -17,6 +17,15 @@ FloatArray = NDArray[Any]
 IntArray = NDArray[Any]
 
 
+def code_range(bits: int = 8, signed: bool = True) -> tuple[int, int]:
+    """Return the least and greatest code of a width, the full two's complement range.
+
+    >>> code_range(4), code_range(8, signed=False)
+    ((-8, 7), (0, 255))
+    """
+    return (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
+
+
 class Grid(Protocol):
     """What the codes of one value stand for: codes, what they mean, and x rounded to the grid."""
 
@@ -80,11 +89,11 @@ class QParams:
 
     @property
     def lo(self) -> int:
-        return int(self.restricted) - (1 << (self.bits - 1)) if self.signed else 0
+        return code_range(self.bits, self.signed)[0] + (self.restricted and self.signed)
 
     @property
     def hi(self) -> int:
-        return (1 << (self.bits - 1)) - 1 if self.signed else (1 << self.bits) - 1
+        return code_range(self.bits, self.signed)[1]
 
     @property
     def range(self) -> tuple[int, int]:
@@ -156,7 +165,7 @@ def symmetric(
     >>> q = symmetric(2.54, bits=8); float(q.scale), q.lo, q.hi
     (0.02, -128, 127)
     """
-    steps = (1 << (bits - 1)) - 1 if signed else (1 << bits) - 1
+    _, steps = code_range(bits, signed)
     largest = np.asarray(largest, np.float64)
     scale = np.where(largest > 0, largest, steps) / steps
     return QParams(scale, bits, signed, axis, 0, restricted, group)
@@ -178,7 +187,7 @@ def asymmetric(
     hi = np.maximum(np.asarray(hi, np.float64), 0.0)
     steps = (1 << bits) - 1
     scale = np.where(hi > lo, hi - lo, steps) / steps
-    least = -(1 << (bits - 1)) if signed else 0
+    least, _ = code_range(bits, signed)
     zero_point = np.clip(np.rint(-lo / scale), 0, steps).astype(np.int64) + least
     return QParams(scale, bits, signed, axis, zero_point, group=group)
 

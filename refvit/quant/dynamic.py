@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refvit.quant.affine import QParams, asymmetric, symmetric
+from refvit.quant.affine import QParams, asymmetric, code_range, symmetric
 
 FloatArray = NDArray[Any]
 
@@ -36,11 +36,11 @@ class DynamicGrid:
 
     @property
     def lo(self) -> int:
-        return -(1 << (self.bits - 1)) if self.signed else 0
+        return code_range(self.bits, self.signed)[0]
 
     @property
     def hi(self) -> int:
-        return self.lo + (1 << self.bits) - 1
+        return code_range(self.bits, self.signed)[1]
 
     @property
     def range(self) -> tuple[int, int]:

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from refvit.quant.affine import code_range
+
 IntArray = NDArray[Any]
 
 
@@ -29,7 +31,7 @@ def pack(codes: IntArray, bits: int) -> NDArray[np.uint8]:
     array([225,   7], dtype=uint8)
     """
     signed = np.issubdtype(codes.dtype, np.signedinteger)
-    lo, hi = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
+    lo, hi = code_range(bits, bool(signed))
     if codes.size and (codes.min() < lo or codes.max() > hi):
         raise ValueError(f"codes in [{codes.min()}, {codes.max()}] do not fit {bits} bits")
     columns = np.unpackbits(codes.reshape(-1, 1).view(np.uint8), axis=1, bitorder="little")

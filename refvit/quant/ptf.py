@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refvit.quant.affine import covering
+from refvit.quant.affine import code_range, covering
 
 FloatArray = NDArray[Any]
 IntArray = NDArray[Any]
@@ -72,11 +72,11 @@ class PowerOfTwoFactor:
 
     @property
     def lo(self) -> int:
-        return -(1 << (self.bits - 1)) if self.signed else 0
+        return code_range(self.bits, self.signed)[0]
 
     @property
     def hi(self) -> int:
-        return self.lo + (1 << self.bits) - 1
+        return code_range(self.bits, self.signed)[1]
 
     @property
     def range(self) -> tuple[int, int]:

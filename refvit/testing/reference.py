@@ -18,8 +18,7 @@ from refvit.integer.bounds import Proof
 from refvit.integer.kernels import gelu as gelu_kernel
 from refvit.integer.kernels import layer_norm as layer_norm_kernel
 from refvit.integer.kernels import softmax as softmax_kernel
-from refvit.quant import QParams, quantize
-from refvit.testing.strategies import code_range
+from refvit.quant import QParams, code_range, quantize
 
 IntArray = NDArray[Any]
 FloatArray = NDArray[Any]

@@ -15,21 +15,13 @@ from numpy.typing import NDArray
 
 from refvit.integer.arithmetic import code_dtype
 from refvit.integer.fixedpoint import INT32, MAX_SHIFT, MULTIPLIER_BITS
+from refvit.quant import code_range as code_range
 from refvit.testing.extra import st
 
 IntArray = NDArray[Any]
 
 LEAST = 1 << (MULTIPLIER_BITS - 1)  # of a normalised multiplier
 MODULUS = 1 << MULTIPLIER_BITS
-
-
-def code_range(bits: int = 8, signed: bool = True) -> tuple[int, int]:
-    """Return the least and greatest code of a width, the full two's complement range.
-
-    >>> code_range(4), code_range(8, signed=False)
-    ((-8, 7), (0, 255))
-    """
-    return (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
 
 
 def code_ranges() -> st.SearchStrategy[tuple[int, int]]:
