@@ -9,14 +9,14 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-import refvit
+from refvit.command import check_jobs, float_model, processes
 from refvit.evaluate import CALIBRATION, evaluate
 from refvit.files import read_json, writable, write_text
 from refvit.methods import METHODS, method
@@ -151,21 +151,14 @@ def add_compare(parser: argparse.ArgumentParser) -> None:
 
 def run_compare(args: argparse.Namespace) -> tuple[str, Any]:
     """Run the grid, or what is left of it, and print the table."""
-    if args.jobs < 1 or args.count < 1:
-        raise ValueError("--jobs and --count are whole numbers of at least 1")
-    model = refvit.load(args.model, **dict(args.known))
-    if not isinstance(model, Model):
-        raise ValueError(f"compare quantizes a float model; {args.model} is compiled")
+    check_jobs(args)
+    model = float_model(args, "compare quantizes a float model")
     source = parse_source(args.data, model.labels)
     model = inject_outliers(model, args.outliers) if args.outliers else model
     if args.out is not None:
         writable(args.out)
-    pool = None if args.jobs == 1 else ProcessPoolExecutor(args.jobs)
-    try:
+    with processes(args.jobs) as pool:
         cells = compare(model, source, args.methods, args.recipes, args.count, pool, args.out)
-    finally:
-        if pool is not None:
-            pool.shutdown(cancel_futures=True)
     outliers = f", outliers x {args.outliers:g}" if args.outliers else ""
     head = f"{args.model}{outliers}, {cells[0].count:,} test images of {source.name}: top-1, SQNR"
     return f"{head}\n\n{table(cells)}", [asdict(cell) for cell in cells]

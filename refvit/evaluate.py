@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refvit.integer import IntegerModel, compile
+from refvit.matching import one_of
 from refvit.model import Model
 from refvit.progress import Progress
 from refvit.quant import QuantizedModel, quantize_model
@@ -128,8 +129,7 @@ def prepared(
     model: AnyModel, source: Source, engine: str, recipe: str
 ) -> tuple[AnyModel, Model | None, str]:
     """Return the model to evaluate, the float model it stems from, and which engine it is."""
-    if engine not in ENGINES:
-        raise ValueError(f"no engine {engine!r}; there are {', '.join(ENGINES)}")
+    one_of(engine, ENGINES, "engine")
     if isinstance(model, IntegerModel):
         return model, None, "integer"
     if isinstance(model, Model) and engine != "float":

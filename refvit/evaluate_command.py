@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import io
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import refvit
+from refvit.command import check_jobs, processes, refuse_options
 from refvit.evaluate import ENGINES, Evaluation, evaluate
 from refvit.files import writable, write_bytes
 from refvit.integer import IntegerModel
@@ -32,23 +32,16 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
 
 def run_evaluate(args: argparse.Namespace) -> tuple[str, Any]:
     """Evaluate, print the table, and draw the picture if one is wanted."""
-    if args.jobs < 1 or (args.count is not None and args.count < 1):
-        raise ValueError("--jobs and --count are whole numbers of at least 1")
+    check_jobs(args)
     model = refvit.load(args.model, **dict(args.known))
-    if isinstance(model, IntegerModel) and (args.recipe or args.engine not in (None, "integer")):
-        given = "recipe" if args.recipe else "engine"
-        raise ValueError(f"{args.model} is compiled to integers; --{given} changes nothing of it")
+    if isinstance(model, IntegerModel):
+        refuse_options(args, "recipe", *([] if args.engine == "integer" else ["engine"]))
     source = parse_source(args.data, model.labels)
     if args.picture is not None:
         check_picture(args.picture)
-    pool = None if args.jobs == 1 else ProcessPoolExecutor(args.jobs)
-    try:
-        found = evaluate(
-            model, source, args.count, args.engine or "float", args.recipe or "w8a8", pool
-        )
-    finally:
-        if pool is not None:
-            pool.shutdown(cancel_futures=True)
+    engine, recipe = args.engine or "float", args.recipe or "w8a8"
+    with processes(args.jobs) as pool:
+        found = evaluate(model, source, args.count, engine, recipe, pool)
     if args.picture is not None:
         save_picture(found, args.picture)
     return found.table(), found.as_json()

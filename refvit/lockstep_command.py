@@ -8,9 +8,9 @@ from dataclasses import asdict
 from typing import Any
 
 import refvit
+from refvit.command import float_model
 from refvit.integer import compile
 from refvit.lockstep import Difference, lockstep
-from refvit.model import Model
 from refvit.quantize_command import add_options, calibration
 
 
@@ -23,9 +23,7 @@ def add_lockstep(parser: argparse.ArgumentParser) -> None:
 
 def run_lockstep(args: argparse.Namespace) -> tuple[str, Any]:
     """Compare on calibration images; exit code 1 if an operator is farther off than is stated."""
-    model = refvit.load(args.model, **dict(args.known))
-    if not isinstance(model, Model):
-        raise ValueError(f"lockstep compares an engine with its float model; {args.model} has none")
+    model = float_model(args, "lockstep compares an engine with its float model")
     if args.images < 1:
         raise ValueError(f"--images is at least 1, got {args.images}")
     pixels, what = calibration(model, args.calibration)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -91,6 +91,17 @@ def perhaps(name: str, names: Iterable[str]) -> str:
     """
     near = difflib.get_close_matches(name, names, n=1)
     return f", perhaps {near[0]}" if near else ""
+
+
+def one_of(name: Any, names: Collection[Any], kind: str) -> Any:
+    """Return `name` if it is one of `names`; ValueError lists them.
+
+    >>> one_of("gptq", ["adaround", "gptq"], "rounding")
+    'gptq'
+    """
+    if name not in names:
+        raise ValueError(f"no {kind} {name!r}; there are {', '.join(names)}")
+    return name
 
 
 def _list(which: Sequence[str], shown: Sequence[str], what: str) -> str:

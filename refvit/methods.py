@@ -13,6 +13,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from refvit.matching import one_of
 from refvit.model import Model
 from refvit.quant import (
     QuantizedModel,
@@ -129,6 +130,4 @@ METHODS: Mapping[str, Method] = {
 
 def method(name: str) -> Method:
     """Return the method called `name`; ValueError lists them."""
-    if name not in METHODS:
-        raise ValueError(f"no method {name!r}; there are {', '.join(METHODS)}")
-    return METHODS[name]
+    return METHODS[one_of(name, METHODS, "method")]

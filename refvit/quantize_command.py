@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import refvit
+from refvit.command import float_model, refuse_options
 from refvit.evaluate import CALIBRATION, evaluate
 from refvit.files import writable
 from refvit.integer import IntegerModel, Proof, compile, widest
@@ -74,13 +75,7 @@ def made(args: argparse.Namespace) -> tuple[IntegerModel, str]:
     """Return the engine that MODEL is, or is compiled to, and how it came about."""
     model = refvit.load(args.model, **dict(args.known))
     if isinstance(model, IntegerModel):
-        given = [
-            key for key in ("recipe", "calibration", "kernels") if getattr(args, key) is not None
-        ]
-        if given:
-            raise ValueError(
-                f"{args.model} is compiled already: --{given[0]} changes nothing of it"
-            )
+        refuse_options(args, "recipe", "calibration", "kernels")
         return model, f"read from {args.model}"
     pixels, what = calibration(model, args.calibration)
     recipe = args.recipe or "w8a8"
@@ -142,9 +137,7 @@ def run_profiles(args: argparse.Namespace) -> tuple[str, Any]:
     """Compare the kernel profiles on one model: accuracy, error of each operator, and cost."""
     if args.count < 1:
         raise ValueError(f"--count is at least 1, got {args.count}")
-    model = refvit.load(args.model, **dict(args.known))
-    if not isinstance(model, Model):
-        raise ValueError(f"profiles compares engines of a float model; {args.model} is compiled")
+    model = float_model(args, "profiles compares engines of a float model")
     source = parse_source(args.data, model.labels)
     pixels = pixels_of(model.preprocess, source.calibration(CALIBRATION))
     quantized = refvit.quantize(model, pixels, args.recipe)

@@ -18,9 +18,10 @@ from refvit.integer.kernels import gelu, layer_norm, softmax
 from refvit.ops import functional as F
 from refvit.params import Params
 from refvit.quant import Histogram, Log2Grid, QParams, covering, observer, symmetric
+from refvit.quant.histogram import square_error
 from refvit.quant.log_sqrt2 import ROOT2, SHIFT, LogSqrt2Grid, log_sqrt2
 from refvit.quant.ptf import Channels, PowerOfTwoFactor, power_of_two_factor
-from refvit.quant.twin import GELU_LEAST, TwinGrid, square_error, twin_gelu, twin_softmax
+from refvit.quant.twin import GELU_LEAST, TwinGrid, twin_gelu, twin_softmax
 
 scales = st.sampled_from([1.0, 2.0**-9]) | st.floats(2.0**-20, 4.0)
 parts_of_one = st.floats(-1, 1).map(lambda part: round(part, 12))  # nothing subnormal

@@ -84,12 +84,18 @@ class IntegerOps:
 
         def kernel(one: IntArray, other: IntArray) -> IntArray:
             total = self._guarded(one, c, 0) + self._guarded(other, c, 1)
-            return np.clip(shift_round(total, GUARD), lo, hi).astype(code_dtype(lo, hi))
+            return np.clip(shift_round(total, GUARD), lo, hi)
 
-        alike = a.shape == b.shape
-        return self._result(
-            site, in_rows(kernel, a.codes, b.codes) if alike else kernel(a.codes, b.codes)
-        )
+        if a.shape != b.shape:  # one of them is broadcast: positions
+            return self._result(site, kernel(a.codes, b.codes))
+        return self._by_rows(site, c, kernel, a.codes, b.codes)
+
+    def _by_rows(
+        self, site: str, c: Any, kernel: Callable[..., IntArray], *arrays: IntArray
+    ) -> QTensor:
+        """Run a kernel of rows block by block, the codes of each narrowed while it is at hand."""
+        narrow = code_dtype(*self._clamp(c))
+        return self._result(site, in_rows(lambda *part: np.asarray(kernel(*part), narrow), *arrays))
 
     def _guarded(self, codes: IntArray, c: Any, k: int) -> IntArray:
         return self.arithmetic.requantize(codes, c.multiplier[k], c.shift[k], *INT32)
@@ -104,22 +110,20 @@ class IntegerOps:
         c = self.constants[site]
         lo, hi = self._clamp(c)
 
-        def kernel(scores: IntArray, gone: Mask | None = None) -> IntArray:
-            codes = self.profile.softmax.run(scores, c, self.arithmetic, lo, hi, gone)
-            return np.asarray(codes, code_dtype(lo, hi))
+        def kernel(scores: IntArray, gone: Mask | None = None) -> Any:
+            return self.profile.softmax.run(scores, c, self.arithmetic, lo, hi, gone)
 
         gone = () if mask is None else (by_window(mask, x.shape),)
-        return self._result(site, in_rows(kernel, x.codes, *gone))
+        return self._by_rows(site, c, kernel, x.codes, *gone)
 
     def layer_norm(self, x: QTensor, p: Params, *, eps: float) -> QTensor:
         """`eps` was folded into the constants when the model was compiled."""
         lo, hi = self._clamp(p)
 
-        def kernel(rows: IntArray) -> IntArray:
-            codes = self.profile.layer_norm.run(rows, p, self.arithmetic, lo, hi)
-            return np.asarray(codes, code_dtype(lo, hi))
+        def kernel(rows: IntArray) -> Any:
+            return self.profile.layer_norm.run(rows, p, self.arithmetic, lo, hi)
 
-        return self._result(p.path, in_rows(kernel, x.codes))
+        return self._by_rows(p.path, p, kernel, x.codes)
 
     def mean(self, x: QTensor, *, axis: int, site: str) -> QTensor:
         """Clause 3.4: the sum, exact; 1/n was folded into the multiplier when compiling."""

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refvit.model import Model
-from refvit.models import workload_records
 from refvit.ops.taps import Tap, compose
 from refvit.params import Params
 from refvit.quant.folding import like
+from refvit.quant.operands import linears
 from refvit.quant.ptq import QuantizedModel
 from refvit.quant.quantizers import FakeQuantize
 
@@ -69,7 +69,7 @@ def mean_errors(
 
 def linears_of(quantized: QuantizedModel) -> list[str]:
     """Return the sites of all linears."""
-    return [record.site for record in workload_records(quantized.config) if record.op == "linear"]
+    return [record.site for record in linears(quantized.model)]
 
 
 def simulate(quantized: QuantizedModel, pixels: NDArray[Any], before: Tap) -> NDArray[Any]:

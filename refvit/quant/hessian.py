@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from refvit.autodiff import Var, backward
 from refvit.losses import cross_entropy, soft_distillation
+from refvit.matching import one_of
 from refvit.model import batched
 from refvit.models import workload_records
 from refvit.progress import track
@@ -74,8 +75,7 @@ def search_scales(
     The released code takes g from KL between the float model and itself: at its minimum, where g is
     rounding noise (issue 23 of PTQ4ViT). None of the three losses is.
     """
-    if loss not in LOSSES:
-        raise ValueError(f"no loss {loss!r}; there are {', '.join(LOSSES)}")
+    one_of(loss, LOSSES, "loss")
     pixels = quantized.model.checked(calibration)
     metric = Metric(quantized, loss)
     for names in metric.turns * rounds:

@@ -12,7 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from refvit.quant.affine import Grid
+
 FloatArray = NDArray[Any]
+POINTS = 8  # of a bin, at which an error is taken
 
 
 class Histogram:
@@ -74,3 +77,16 @@ class Histogram:
         k = int(np.searchsorted(running, share * running[-1], side="left"))
         edge = (k + 1 - len(self.counts) // 2) * self.width
         return float(np.clip(edge, self.lo, self.hi))
+
+
+def square_error(grid: Grid, seen: Histogram) -> float:
+    """Return the mean square error of `grid` on what `seen` counted.
+
+    The values of a bin are taken to be spread over it: a fine step is less than a bin, and the
+    error at centres alone would depend on where the two happen to meet.
+    """
+    used = np.flatnonzero(seen.counts)
+    place = used[:, None] - len(seen.counts) // 2 + (np.arange(POINTS) + 0.5) / POINTS
+    x = np.clip(place * seen.width, seen.lo, seen.hi)
+    errors = np.square(grid.round(x) - x).mean(1)
+    return float(seen.counts[used] @ errors / seen.counts.sum())

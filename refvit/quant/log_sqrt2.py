@@ -36,9 +36,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refvit.quant.histogram import Histogram
+from refvit.quant.histogram import Histogram, square_error
 from refvit.quant.observers import parts
-from refvit.quant.twin import square_error
 
 FloatArray = NDArray[Any]
 IntArray = NDArray[Any]

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from refvit.matching import one_of
 from refvit.quant.affine import QParams, covering, fake_quantize
 from refvit.quant.histogram import Histogram
 from refvit.quant.ptf import Channels
@@ -172,9 +173,7 @@ OBSERVERS: Mapping[str, Callable[[], Observer]] = {
 
 def observer(name: str) -> Observer:
     """Return a fresh observer called `name`; ValueError lists them."""
-    if name not in OBSERVERS:
-        raise ValueError(f"no observer {name!r}; there are {', '.join(OBSERVERS)}")
-    return OBSERVERS[name]()
+    return OBSERVERS[one_of(name, OBSERVERS, "observer")]()
 
 
 class Calibration:

@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from refvit.matching import perhaps
+from refvit.matching import one_of, perhaps
 from refvit.quant.observers import OBSERVERS
 
 QUANTIZERS = ("linear", "log2", "log_sqrt2", "shift_log2", "twin", "ptf")
@@ -52,10 +52,8 @@ class Spec:
     dynamic: str = ""
 
     def __post_init__(self) -> None:
-        if self.observer not in OBSERVERS:
-            raise ValueError(f"no observer {self.observer!r}; there are {', '.join(OBSERVERS)}")
-        if self.quantizer not in QUANTIZERS:
-            raise ValueError(f"no quantizer {self.quantizer!r}; there are {', '.join(QUANTIZERS)}")
+        one_of(self.observer, OBSERVERS, "observer")
+        one_of(self.quantizer, QUANTIZERS, "quantizer")
         if self.observer not in WATCHED.get(self.quantizer, OBSERVERS):
             known = " or ".join(WATCHED[self.quantizer])
             raise ValueError(f"the quantizer {self.quantizer!r} searches: its observer is {known}")

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from refvit.matching import one_of
 from refvit.progress import Progress
 from refvit.quant.adaround import adaround, no_worse
 from refvit.quant.affine import QParams
@@ -40,9 +41,8 @@ def round_weights(
     replaced: what they were is in the model that came in. Raises ValueError for an unknown name, a
     pattern no linear matches, or pixels the model does not read.
     """
-    if isinstance(rounding, str) and rounding not in ROUNDINGS:
-        raise ValueError(f"no rounding {rounding!r}; there are {', '.join(ROUNDINGS)}")
-    choose = ROUNDINGS[rounding] if isinstance(rounding, str) else rounding
+    if isinstance(rounding, str):
+        rounding = ROUNDINGS[one_of(rounding, ROUNDINGS, "rounding")]
     pixels = quantized.model.checked(calibration)
     groups = list(by_input(quantized, sites))
     if not groups:
@@ -52,7 +52,7 @@ def round_weights(
         moments = input_moments(quantized, pixels, group)
         quantized = with_weights(
             quantized,
-            {f"{site}.weight": rounded(quantized, site, moments[site], choose) for site in group},
+            {f"{site}.weight": rounded(quantized, site, moments[site], rounding) for site in group},
         )
         bar.advance(len(group))
     bar.close()

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refvit.quant.histogram import Histogram
-from refvit.quant.twin import square_error
+from refvit.quant.histogram import Histogram, square_error
 
 FloatArray = NDArray[Any]
 IntArray = NDArray[Any]

@@ -44,8 +44,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refvit.quant.affine import Grid
-from refvit.quant.histogram import Histogram
+from refvit.quant.histogram import Histogram, square_error
 from refvit.quant.observers import parts
 
 FloatArray = NDArray[Any]
@@ -54,7 +53,6 @@ IntArray = NDArray[Any]
 GELU_LEAST = 0.16997120747990369  # of GELU, negated, at x = -0.7517915
 SPLITS = 20  # the release tries 2**0 .. 2**-19
 WIDEST_SHIFT = 24  # 7 bits << 24 are 31
-POINTS = 8  # of a bin, at which an error is taken
 
 
 @dataclass(frozen=True)
@@ -191,16 +189,3 @@ def twin_gelu(seen: Histogram, bits: int) -> TwinGrid:
         for step, m in zip(steps, shifts, strict=True)
     ]
     return min(grids, key=lambda grid: square_error(grid, seen))
-
-
-def square_error(grid: Grid, seen: Histogram) -> float:
-    """Return the mean square error of `grid` on what `seen` counted.
-
-    The values of a bin are taken to be spread over it: a fine step is less than a bin, and the
-    error at centres alone would depend on where the two happen to meet.
-    """
-    used = np.flatnonzero(seen.counts)
-    place = used[:, None] - len(seen.counts) // 2 + (np.arange(POINTS) + 0.5) / POINTS
-    x = np.clip(place * seen.width, seen.lo, seen.hi)
-    errors = np.square(grid.round(x) - x).mean(1)
-    return float(seen.counts[used] @ errors / seen.counts.sum())

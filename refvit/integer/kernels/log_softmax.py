@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refvit.integer.arithmetic import Arithmetic
-from refvit.integer.bounds import FAULT, Proof, prove
+from refvit.integer.bounds import Proof, prove
 from refvit.integer.fixedpoint import dyadic
 from refvit.integer.kernels import softmax
 from refvit.integer.needs import Need, factors, small
@@ -52,11 +52,9 @@ def needs(lo: int, hi: int) -> dict[str, Need]:
 def ranges(site: str, c: Any, lo: int, hi: int, tokens: int) -> list[Proof]:
     """Return the proofs of a site with constants `c`: they hold for any scores in [lo, hi]."""
     spare = int(c.spare)
-    half = 1 << (softmax.OCTAVES - 1 + softmax.EXP_SHIFT - 1)
     whole = math.sqrt(2) * (1 + 2.0**-spare) * 2.0**POWER
     return [
-        *softmax.sum_ranges(site, lo, hi, tokens, softmax.TOP),
-        prove(site, "polynomial + rounding", 0, softmax.C + half, FAULT, why="f = 0 at octave 16"),
+        *softmax.exp_ranges(site, lo, hi, tokens),
         prove(site, "sum << fraction", 0, tokens * softmax.TOP << spare, "use shorter rows",
               why=f"{tokens} exponentials with {spare} fraction bits"),
         prove(site, softmax.ROW_SUM, 0, softmax.row_sum(whole, 0), "use shorter rows",

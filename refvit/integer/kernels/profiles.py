@@ -16,6 +16,7 @@ from refvit.integer.kernels import (
     tables,
 )
 from refvit.integer.needs import Need
+from refvit.matching import one_of
 
 LOG2_BITS = 4  # of a probability's exponent in the profile log2, as FQ-ViT
 
@@ -79,6 +80,4 @@ PROFILES: Mapping[str, Profile] = {
 
 def profile(name: str) -> Profile:
     """Return the profile called `name`; ValueError lists the names there are."""
-    if name not in PROFILES:
-        raise ValueError(f"no kernel profile {name!r}; there are {', '.join(PROFILES)}")
-    return PROFILES[name]
+    return PROFILES[one_of(name, PROFILES, "kernel profile")]

@@ -71,12 +71,16 @@ def needs(lo: int, hi: int) -> dict[str, Need]:
 
 def ranges(site: str, c: Any, lo: int, hi: int, tokens: int) -> list[Proof]:
     """Return the proofs of a site with constants `c`: they hold for any scores in [lo, hi]."""
-    half = 1 << (OCTAVES - 1 + EXP_SHIFT - 1)
     whole = 2.0**RECIPROCAL * float(real_of(c.multiplier, c.shift))  # codes of probability one
+    return [*exp_ranges(site, lo, hi, tokens), *share_ranges(site, whole, tokens, TOP)]
+
+
+def exp_ranges(site: str, lo: int, hi: int, tokens: int) -> list[Proof]:
+    """Return the proofs of a row's exponentials, computed by the polynomial, and of their sum."""
+    half = 1 << (OCTAVES - 1 + EXP_SHIFT - 1)
     return [
         *sum_ranges(site, lo, hi, tokens, TOP),
         prove(site, "polynomial + rounding", 0, C + half, FAULT, why="f = 0 at octave 16"),
-        *share_ranges(site, whole, tokens, TOP),
     ]
 
 

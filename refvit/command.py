@@ -1,0 +1,45 @@
+"""What the sub-commands share: a float model or a line, options that mean nothing, processes."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+
+import refvit
+from refvit.model import Model
+
+
+def float_model(args: argparse.Namespace, why: str) -> Model:
+    """Return the float model that MODEL names; ValueError with `why` if it is compiled already."""
+    model = refvit.load(args.model, **dict(args.known))
+    if not isinstance(model, Model):
+        raise ValueError(f"{why}; {args.model} is compiled")
+    return model
+
+
+def refuse_options(args: argparse.Namespace, *names: str) -> None:
+    """Raise ValueError for an option that was given with an engine, of which it changes nothing."""
+    for name in names:
+        if getattr(args, name) is not None:
+            raise ValueError(f"{args.model} is compiled already: --{name} changes nothing of it")
+
+
+def check_jobs(args: argparse.Namespace) -> None:
+    """Raise ValueError unless --jobs, and --count if it was given, are at least 1."""
+    if args.jobs < 1 or (args.count is not None and args.count < 1):
+        raise ValueError("--jobs and --count are whole numbers of at least 1")
+
+
+@contextmanager
+def processes(jobs: int) -> Iterator[ProcessPoolExecutor | None]:
+    """Yield an executor of `jobs` processes, None for one job; what waits is dropped at the end."""
+    if jobs == 1:
+        yield None
+        return
+    pool = ProcessPoolExecutor(jobs)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
