@@ -233,10 +233,6 @@ def test_the_engine_says_what_it_cannot_hold(small):
         ("dynamic", "codes are not linear"),
         ("asymmetric", "zero point is not 0"),
         ("groups", "one scale a channel"),
-        ("twin", "codes are not linear"),
-        ("log_sqrt2", "codes are not linear"),
-        ("ptf", "codes are not linear"),
-        ("shift_log2", "codes are not linear"),
     ):
         with pytest.raises(ValueError, match=message):
             refvit.compile(refvit.quantize(model, pixels, Recipe(name, RECIPES[name])))

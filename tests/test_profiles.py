@@ -15,7 +15,6 @@ from refvit.cli import main
 from refvit.files import read_tensors, write_tensors
 from refvit.integer import PLAIN, IntegerOps, clauses, specification
 from refvit.integer.artefact import seal
-from refvit.integer.integer_ops import powers
 from refvit.integer.kernels import (
     gelu,
     ivit_norm,
@@ -127,13 +126,13 @@ def test_log_softmax_is_the_nearest_power_of_two(scale, tokens, seed):
     assert (off[power < 10] <= 0.53).all()
     assert (off <= 1.1).all()
     total = next(p.hi for p in proofs if p.what == softmax.ROW_SUM)
-    assert powers(codes.astype(np.uint8), np.int32(14)).sum(1, dtype=np.int64).max() <= total
+    assert grid.aligned(codes).sum(1, dtype=np.int64).max() <= total
 
 
 def test_a_product_with_powers_of_two_is_a_sum_of_shifts():
     rng = np.random.default_rng(0)
     a, b = rng.integers(0, 16, (3, 7)), rng.integers(-128, 128, (7, 5)).astype(np.int8)
-    product = PLAIN.matmul(powers(a.astype(np.uint8), np.int32(14)), b)
+    product = PLAIN.matmul(Log2Grid(4).aligned(a), b)
     for i in range(3):
         for j in range(5):
             shifted = [int(b[k, j]) << (14 - a[i, k]) for k in range(7) if a[i, k] < 15]

@@ -534,7 +534,7 @@ def test_the_engines_layer_norm_runs_on_aligned_integers():
 
 
 @pytest.mark.parametrize("kind", ["twin", "log_sqrt2", "ptf"])
-def test_every_grid_simulates_a_model_and_the_engine_says_no(kind):
+def test_every_grid_simulates_a_model_that_the_engine_runs_or_refuses(kind):
     model = refvit.load("nano_vit")
     pixels = model.preprocess.normalise(refvit.data.shapes10("calibration", 16)[0])
     quantized = refvit.quantize(model, pixels, "w8a8")
@@ -564,5 +564,8 @@ def test_every_grid_simulates_a_model_and_the_engine_says_no(kind):
             assert error_of(grid.round(values[site]), values[site]) < error_of(
                 uniform.round(values[site]), values[site]
             )
-    with pytest.raises(ValueError, match="codes are not linear"):
-        refvit.compile(changed)
+    if kind == "ptf":
+        with pytest.raises(ValueError, match="zero point is not 0: its line in the recipe says sym"):
+            refvit.compile(changed)
+    else:
+        assert all(row.passes for row in refvit.lockstep(changed, refvit.compile(changed), pixels))

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from refvit.integer import grids
 from refvit.integer.bounds import prove
 from refvit.integer.fixedpoint import GUARD, dyadic, real_of
 from refvit.integer.kernels.profiles import LOG2_BITS, profile
@@ -58,7 +59,7 @@ class CompileOps:
     def _emit(self, site: str, shape: tuple[int, ...], **constants: Any) -> Coded:
         """Store the constants of a site with the clamp of its output, and return that output."""
         out = self.qparams[site]
-        constants["clamp"] = np.array([out.lo, out.hi], np.int32)
+        constants["clamp"] = np.array(grids.clamp_of(out), np.int32)
         self.constants |= {f"{site}.{name}": np.asarray(c) for name, c in constants.items()}
         return Coded(shape, out)
 
@@ -66,14 +67,23 @@ class CompileOps:
         if site not in self.qparams:
             raise ValueError(f"{site}: the quantized model has no grid for this site")
         grid = self.qparams[site]
-        if not isinstance(grid, QParams) or not grid.symmetric:
-            kind = "zero point is not 0" if isinstance(grid, QParams) else "codes are not linear"
-            if isinstance(grid, Log2Grid):
-                kind = "codes are powers of two: compile with kernels='log2'"
-            raise ValueError(f"{site}: the engine is symmetric; this grid's {kind}")
+        if not isinstance(grid, QParams):
+            grids.writable(site, "this operator", grid)
+        assert isinstance(grid, QParams)
+        if not grid.symmetric:
+            raise ValueError(f"{site}: the engine is symmetric; this grid's zero point is not 0")
         if grid.group:
             raise ValueError(f"{site}: the engine has one scale a channel, not one a group")
         return grid
+
+    def _coded(self, site: str, op: str, width: int) -> tuple[float, dict[str, IntArray]]:
+        """Return the step that `op` runs to, and the constant of codes that stand for others."""
+        grid = self.qparams.get(site)
+        if grid is None or grids.kind_of(grid) is None:
+            return float(self._grid(site).scale), {}
+        coded = grids.writable(site, op, grid, width)
+        guard = 0 if op == "add" else grids.guard_of(coded)  # an add has its own
+        return float(coded.scale) / 2.0**guard, grids.written(coded)
 
     def input(self, x: Any, *, site: str) -> Coded:
         self._grid(site)
@@ -104,6 +114,7 @@ class CompileOps:
         if p.get("bias") is not None:
             constants["bias"] = self._bias(p, label * x.scale)
         self.widths[p.at("weight")] = grid.bits
+        constants |= grids.read(p.path, "linear", x.q)
         return self._emit(p.path, (*x.shape[:-1], len(codes)), **constants)
 
     def _bias(self, p: Params, scale: NDArray[Any]) -> IntArray:
@@ -121,33 +132,38 @@ class CompileOps:
         self.qparams[site] = self._grid(site).with_scale(product / real_of(multiplier, shift))
         shape = (*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1])
         constants = {"multiplier": multiplier, "shift": shift}
-        if isinstance(a.q, Log2Grid):
-            constants["power"] = np.array(a.q.power, np.int32)
-        return self._emit(site, shape, **constants)
+        return self._emit(site, shape, **constants, **grids.read(site, "matmul", a.q, b.q))
 
     def add(self, a: Coded, b: Coded, *, site: str) -> Coded:
-        steps = np.array([a.scale, b.scale]) / float(self._grid(site).scale) * 2.0**GUARD
-        multiplier, shift = dyadic(steps, site)
         shape = np.broadcast_shapes(a.shape, b.shape)
-        return self._emit(site, shape, multiplier=multiplier, shift=shift)
+        step, constants = self._coded(site, "add", shape[-1])
+        multiplier, shift = dyadic(np.array([a.scale, b.scale]) / step * 2.0**GUARD, site)
+        constants |= {"multiplier": multiplier, "shift": shift}
+        return self._emit(site, shape, **constants, **grids.read(site, "add", a.q, b.q))
 
     def gelu(self, x: Coded, *, site: str, form: str = "erf") -> Coded:
-        out = float(self._grid(site).scale)
-        constants, _ = self.profile.gelu.plan(site, x.scale, out, *x.range)
-        return self._emit(site, x.shape, **constants)
+        step, coded = self._coded(site, "gelu", x.shape[-1])
+        grids.read(site, "gelu", x.q)
+        kernel = self.profile.gelu_for(bool(coded))
+        constants, _ = kernel.plan(site, x.scale, step, *x.range)
+        return self._emit(site, x.shape, **constants, **coded)
 
     def softmax(self, x: Coded, *, site: str, mask: Mask | None = None) -> Coded:
-        if self.profile.log2:
+        given = self.qparams.get(site)
+        if self.profile.log2 and grids.kind_of(given) not in (None, "log2"):
+            found = f"of {grids.kind_of(given)} codes; compile it with kernels='refvit'"
+            raise ValueError(f"{site}: kernels='log2' writes powers of two, the recipe is {found}")
+        if self.profile.log2 and not isinstance(given, Log2Grid):
             self.qparams[site] = Log2Grid(LOG2_BITS)
-        out = float(self.qparams[site].scale if self.profile.log2 else self._grid(site).scale)
-        constants, _ = self.profile.softmax.plan(site, x.scale, out, *x.range, x.shape[-1])
-        if self.profile.log2:
-            constants["log2"] = np.array(LOG2_BITS, np.int32)
-        return self._emit(site, x.shape, **constants)
+        step, coded = self._coded(site, "softmax", x.shape[-1])
+        grids.read(site, "softmax", x.q)
+        constants, _ = self.profile.softmax.plan(site, x.scale, step, *x.range, x.shape[-1])
+        return self._emit(site, x.shape, **constants, **coded)
 
     def layer_norm(self, x: Coded, p: Params, *, eps: float) -> Coded:
         out, plan = float(self._grid(p.path).scale), self.profile.layer_norm.plan
         constants, _ = plan(p.path, x.scale, out, *x.range, p.weight, p.bias, eps)
+        constants |= grids.read(p.path, "layer_norm", x.q)
         return self._emit(p.path, x.shape, **constants)
 
     def mean(self, x: Coded, *, axis: int, site: str) -> Coded:
@@ -156,10 +172,12 @@ class CompileOps:
         label = x.scale / count / real_of(multiplier, shift)
         self.qparams[site] = self._grid(site).with_scale(label)
         shape = x.shape[:axis] + x.shape[axis + 1 :]
-        return self._emit(site, shape, multiplier=multiplier, shift=shift)
+        constants = {"multiplier": multiplier, "shift": shift} | grids.read(site, "mean", x.q)
+        return self._emit(site, shape, **constants)
 
     def rearrange(self, x: Coded, pattern: str, /, **sizes: int) -> Coded:
-        return replace(x, shape=rearranged_shape(x.shape, pattern, sizes))
+        grid = grids.moved(x.q, x.shape, pattern, sizes)
+        return Coded(rearranged_shape(x.shape, pattern, sizes), grid)
 
     def select(self, x: Coded, index: Index, *, axis: int) -> Coded:
         return replace(x, shape=selected_shape(x.shape, index, axis))
@@ -174,4 +192,6 @@ class CompileOps:
         steps = np.array([part.scale for part in parts]) / float(self._grid(site).scale)
         multiplier, shift = dyadic(steps, site)
         shape = concat_shape([part.shape for part in parts], axis)
-        return self._emit(site, shape, multiplier=multiplier, shift=shift)
+        constants = {"multiplier": multiplier, "shift": shift}
+        constants |= grids.read(site, "concat", *(part.q for part in parts))
+        return self._emit(site, shape, **constants)

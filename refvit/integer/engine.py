@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refvit.images import Preprocess
+from refvit.integer import grids
 from refvit.integer.arithmetic import FAST, Arithmetic
 from refvit.integer.artefact import SPECIFICATION, read_engine, save_engine
 from refvit.integer.bounds import Proof
@@ -24,7 +25,7 @@ from refvit.model import check_pixels
 from refvit.models import Config, describe_config, forward, logits_site
 from refvit.ops import Shape
 from refvit.params import Params
-from refvit.quant import Grid, Log2Grid, QParams, QuantizedModel, quantize
+from refvit.quant import Grid, QParams, QuantizedModel, quantize
 
 IntArray = NDArray[Any]
 RESIZE = "an engine has one size: quantize and compile model.at({}, {})"
@@ -100,8 +101,9 @@ class IntegerModel:
     def grid(self, site: str) -> Grid:
         """Return the grid that the codes of activation `site` stand for."""
         lo, hi = self.constants[site].clamp.tolist()
-        if self.constants[site].get("log2") is not None:
-            return Log2Grid(int(self.constants[site].log2))
+        coded = grids.form(self.constants[site], self.scales[site])
+        if coded is not None:
+            return coded
         scale, signed = np.asarray(self.scales[site]), lo < 0
         bits, restricted = hi.bit_length() + signed, lo == -hi
         return QParams(scale, bits, signed, restricted=restricted)

@@ -9,6 +9,7 @@ import einops
 import numpy as np
 from numpy.typing import NDArray
 
+from refvit.integer import grids
 from refvit.integer.arithmetic import FAST, Arithmetic, code_dtype, in_rows
 from refvit.integer.fixedpoint import GUARD, INT32, shift_round
 from refvit.integer.kernels.profiles import profile
@@ -63,7 +64,7 @@ class IntegerOps:
 
     def linear(self, x: QTensor, p: Params) -> QTensor:
         """Clause 3.2 of the specification."""
-        rows = x.codes.reshape(-1, x.shape[-1])
+        rows = grids.aligned(p, 0, x.codes).reshape(-1, x.shape[-1])
         acc = self.arithmetic.matmul(rows, p.weight.T)
         out = self.arithmetic.requantize(acc, p.multiplier, p.shift, *self._clamp(p), p.get("bias"))
         return self._result(p.path, out.reshape(*x.shape[:-1], -1))
@@ -71,8 +72,7 @@ class IntegerOps:
     def matmul(self, a: QTensor, b: QTensor, *, site: str, scale: float = 1.0) -> QTensor:
         """Clause 3.3; `scale` was folded into the multiplier when the model was compiled."""
         c = self.constants[site]
-        left = a.codes if c.get("power") is None else powers(a.codes, c.power)
-        acc = self.arithmetic.matmul(left, b.codes)
+        acc = grids.product(c, a.codes, b.codes, self.arithmetic)
         return self._result(
             site, self.arithmetic.requantize(acc, c.multiplier, c.shift, *self._clamp(c))
         )
@@ -80,15 +80,18 @@ class IntegerOps:
     def add(self, a: QTensor, b: QTensor, *, site: str) -> QTensor:
         """Both addends come to the output's scale with 8 guard bits; one rounding (clause 3.5)."""
         c = self.constants[site]
-        lo, hi = self._clamp(c)
+        write = grids.writer(c, GUARD)
 
         def kernel(one: IntArray, other: IntArray) -> IntArray:
             total = self._guarded(one, c, 0) + self._guarded(other, c, 1)
-            return np.clip(shift_round(total, GUARD), lo, hi)
+            if not write.guard:
+                return np.clip(shift_round(total, GUARD), write.lo, write.hi)
+            return write.narrow(np.clip(total, write.lo, write.hi))
 
+        both = grids.aligned(c, 0, a.codes), grids.aligned(c, 1, b.codes)
         if a.shape != b.shape:  # one of them is broadcast: positions
-            return self._result(site, kernel(a.codes, b.codes))
-        return self._by_rows(site, c, kernel, a.codes, b.codes)
+            return self._result(site, kernel(*both))
+        return self._by_rows(site, c, kernel, *both)
 
     def _by_rows(
         self, site: str, c: Any, kernel: Callable[..., IntArray], *arrays: IntArray
@@ -103,15 +106,22 @@ class IntegerOps:
     def gelu(self, x: QTensor, *, site: str, form: str = "erf") -> QTensor:
         """One polynomial for both forms, which differ by less than its own error."""
         c = self.constants[site]
-        run = self.profile.gelu.run
-        return self._result(site, run(x.codes, c, self.arithmetic, *self._clamp(c)))
+        write = grids.writer(c)
+        kernel = self.profile.gelu_for(write.coded)
+
+        def formula(codes: IntArray) -> IntArray:
+            return write.narrow(kernel.run(codes, c, self.arithmetic, write.lo, write.hi))
+
+        if write.coded and kernel.elementwise:
+            return self._result(site, self.arithmetic.elementwise(formula, x.codes))
+        return self._result(site, formula(x.codes))
 
     def softmax(self, x: QTensor, *, site: str, mask: Mask | None = None) -> QTensor:
-        c = self.constants[site]
-        lo, hi = self._clamp(c)
+        c, run = self.constants[site], self.profile.softmax.run
+        write = grids.Writer(*self._clamp(c)) if self.profile.log2 else grids.writer(c)
 
-        def kernel(scores: IntArray, gone: Mask | None = None) -> Any:
-            return self.profile.softmax.run(scores, c, self.arithmetic, lo, hi, gone)
+        def kernel(scores: IntArray, gone: Mask | None = None) -> IntArray:
+            return write.narrow(run(scores, c, self.arithmetic, write.lo, write.hi, gone))
 
         gone = () if mask is None else (by_window(mask, x.shape),)
         return self._by_rows(site, c, kernel, x.codes, *gone)
@@ -123,12 +133,12 @@ class IntegerOps:
         def kernel(rows: IntArray) -> Any:
             return self.profile.layer_norm.run(rows, p, self.arithmetic, lo, hi)
 
-        return self._by_rows(p.path, p, kernel, x.codes)
+        return self._by_rows(p.path, p, kernel, grids.aligned(p, 0, x.codes))
 
     def mean(self, x: QTensor, *, axis: int, site: str) -> QTensor:
         """Clause 3.4: the sum, exact; 1/n was folded into the multiplier when compiling."""
         c = self.constants[site]
-        total = x.codes.sum(axis, dtype=np.int32)
+        total = grids.aligned(c, 0, x.codes).sum(axis, dtype=np.int32)
         return self._result(
             site, self.arithmetic.requantize(total, c.multiplier, c.shift, *self._clamp(c))
         )
@@ -149,18 +159,9 @@ class IntegerOps:
     def concat(self, parts: Sequence[QTensor], *, axis: int, site: str) -> QTensor:
         """Clause 3.6 of the specification."""
         c = self.constants[site]
-        aligned = [
-            self.arithmetic.requantize(x.codes, m, s, *self._clamp(c))
-            for x, m, s in zip(parts, c.multiplier, c.shift, strict=True)
+        integers = [grids.aligned(c, k, part.codes) for k, part in enumerate(parts)]
+        steps = [
+            self.arithmetic.requantize(x, m, s, *self._clamp(c))
+            for x, m, s in zip(integers, c.multiplier, c.shift, strict=True)
         ]
-        return self._result(site, F.concat(tuple(aligned), axis))
-
-
-def powers(codes: IntArray, power: IntArray) -> IntArray:
-    """Return int16 `2**(power - code)`, 0 for the greatest code: what a shift multiplies by.
-
-    >>> powers(np.array([0, 1, 14, 15], np.uint8), np.int32(14))
-    array([16384,  8192,     1,     0], dtype=int16)
-    """
-    values = np.int32(1) << np.maximum(power - codes.astype(np.int32), 0)
-    return np.where(codes > power, np.int32(0), values).astype(np.int16)
+        return self._result(site, F.concat(tuple(steps), axis))

@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from refvit.integer import grids
 from refvit.integer.arithmetic import PLAIN, code_dtype
 from refvit.integer.bounds import Proof, dot_range, product_range, prove
 from refvit.integer.fixedpoint import GUARD, real_of
-from refvit.integer.kernels.profiles import LOG2_BITS, profile
+from refvit.integer.kernels.log_softmax import POWER
+from refvit.integer.kernels.profiles import profile
 from refvit.integer.kernels.softmax import ROW_SUM
 from refvit.integer.needs import COUNT, MULTIPLIER, SHIFT, Need
 from refvit.models import Config, forward, parameter_shapes
@@ -35,14 +37,15 @@ WIDTH = "give it fewer bits in the recipe"
 
 @dataclass(frozen=True)
 class Ranged:
-    """What is known of a value: its [shape], the range of its integers, and, where they are
-    probabilities, the greatest sum of a row. Powers of two are meant as the integers they are."""
+    """What is known of a value: its [shape], the range of its integers, where they are
+    probabilities the greatest sum of a row, and the `grid` of codes that stand for others: then the
+    integers are those they stand for."""
 
     shape: tuple[int, ...]
     lo: int
     hi: int
     total: int | None = None
-    power: int = 0
+    grid: grids.CodeGrid | None = None
 
     @property
     def range(self) -> tuple[int, int]:
@@ -106,6 +109,34 @@ class ProveOps:
         self.taken.add(name)
         return np.asarray(tensor)
 
+    def _coded(self, site: str, op: str, out: Ranged, guard: int | None = None) -> Ranged:
+        """Return `out` with the grid that the constants of `site` give its codes, if they do, after
+        the proof that the integers it is narrowed from fit."""
+        kind = next((k for k in grids.KINDS if self.constants.get(f"{site}.{k}") is not None), None)
+        if kind is None:
+            return out
+        width = out.shape[-1]
+        self._taken(f"{site}.{kind}", grids.KINDS[kind].need(width))
+        try:
+            grid = grids.form(self.constants[site])
+        except ValueError as error:
+            raise ValueError(f"{site}: {error}") from None
+        grid = grids.writable(site, op, grid, width)
+        held = grids.written(grid)[kind]
+        same = np.array_equal(self.constants[site][kind], held)
+        if grids.clamp_of(grid) != out.range or not same:
+            raise ValueError(f"{site}: {kind} codes are not of [{out.lo}, {out.hi}]")
+        self.proofs.append(grids.narrow_range(site, grid, guard))
+        return replace(out, lo=grid.range[0], hi=grid.range[1], grid=grid)
+
+    def _reads(self, site: str, op: str, *operands: Ranged) -> None:
+        """Check that `site` holds what the codes of its operands stand for, as it was proved."""
+        for name, held in grids.read(site, op, *(x.grid for x in operands)).items():
+            lo, hi = int(held.min()), int(held.max())
+            found = self._taken(f"{site}.{name}", Need(("int32",), held.shape, lo, hi))
+            if not np.array_equal(found, held):
+                raise ValueError(f"{site}.{name} is not that of the codes which come in")
+
     def _codes(self, name: str) -> IntArray:
         """Return learned codes: of the model's shape, and of the width that is given for them."""
         bits = self.widths.get(name)
@@ -131,6 +162,7 @@ class ProveOps:
         needs = {"multiplier": MULTIPLIER.of(rows), "shift": SHIFT.of(rows)}
         needs |= {"bias": COUNT.of(rows)} if p.at("bias") in self.shapes else {}
         c, out = self._take(p.path, (*x.shape[:-1], len(weight)), needs)
+        self._reads(p.path, "linear", x)
         bounds = dot_range(weight, c.get("bias"), *x.range)
         heaviest = int(np.abs(weight.astype(np.int32)).sum(1, dtype=np.int64).max())
         why = f"sum |w| <= {heaviest}, codes in [{x.lo}, {x.hi}], bias or not"
@@ -139,9 +171,9 @@ class ProveOps:
 
     def matmul(self, a: Ranged, b: Ranged, *, site: str, scale: float = 1.0) -> Ranged:
         needs = {"multiplier": MULTIPLIER, "shift": SHIFT}
-        needs |= {"power": Need(("int32",), (), a.power, a.power)} if a.power else {}
         shape = (*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1])
         _, out = self._take(site, shape, needs)
+        self._reads(site, "matmul", a, b)
         bounds = product_range(a.shape[-1], a.range, b.range, a.total)
         why = f"{a.shape[-1]} products of codes" if a.total is None else f"row sum <= {a.total}"
         self.proofs.append(prove(site, "accumulator", *bounds, WIDTH, why=why))
@@ -151,6 +183,7 @@ class ProveOps:
         needs = {"multiplier": MULTIPLIER.of((2,)), "shift": SHIFT.of((2,))}
         shape = np.broadcast_shapes(a.shape, b.shape)
         c, out = self._take(site, shape, needs)
+        self._reads(site, "add", a, b)
         steps = np.abs(real_of(c.multiplier, c.shift))
         largest = (max(-x.lo, x.hi) for x in (a, b))
         reach = sum(size * step + 1 for size, step in zip(largest, steps, strict=True))
@@ -158,40 +191,49 @@ class ProveOps:
         why = f"both addends in 2**-{GUARD} of the output's steps"
         mend = "its addends are this far apart in scale: calibrate on images that reach both"
         self.proofs.append(prove(site, "sum with guard bits", -end, end, mend, why=why))
-        return out
+        return self._coded(site, "add", out, GUARD)
 
     def gelu(self, x: Ranged, *, site: str, form: str = "erf") -> Ranged:
-        kernel = self.profile.gelu
-        c, out = self._take(site, x.shape, kernel.needs(*x.range))
+        self._reads(site, "gelu", x)
+        out = self._coded(site, "gelu", self._take(site, x.shape, {})[1])
+        kernel = self.profile.gelu_for(out.grid is not None)
+        c, _ = self._take(site, x.shape, kernel.needs(*x.range))
         self.proofs += kernel.ranges(site, c, *x.range)
         if not kernel.elementwise:
             return out
-        codes = np.arange(x.lo, x.hi + 1).astype(code_dtype(*x.range))
-        results = kernel.run(codes, c, PLAIN, *out.range)
+        codes, write = np.arange(x.lo, x.hi + 1).astype(code_dtype(*x.range)), grids.writer(c)
+        results = write.narrow(kernel.run(codes, c, PLAIN, write.lo, write.hi))
+        results = grids.meant(out.grid, results)
         return replace(out, lo=int(results.min()), hi=int(results.max()))
 
     def softmax(self, x: Ranged, *, site: str, mask: Mask | None = None) -> Ranged:
-        kernel, log2 = self.profile.softmax, self.profile.log2
-        needs = kernel.needs(*x.range)
-        needs |= {"log2": Need(("int32",), (), LOG2_BITS, LOG2_BITS)} if log2 else {}
-        c, out = self._take(site, x.shape, needs)
+        kernel = self.profile.softmax
+        self._reads(site, "softmax", x)
+        c, out = self._take(site, x.shape, kernel.needs(*x.range))
         proofs = kernel.ranges(site, c, *x.range, x.shape[-1])
         self.proofs += proofs
-        total = next(proof.hi for proof in proofs if proof.what == ROW_SUM)
-        if not log2:
-            return replace(out, lo=0, total=total)
-        power = (1 << LOG2_BITS) - 2
-        return Ranged(x.shape, 0, 1 << power, total, power)
+        total: int | None = next(proof.hi for proof in proofs if proof.what == ROW_SUM)
+        assert total is not None
+        out = self._coded(site, "softmax", out)
+        if out.grid is not None and self.profile.log2:
+            total = -(-total >> POWER - out.hi.bit_length() + 1)  # in units of the least power
+        elif out.grid is not None:
+            total = grids.row_sum(out.grid, grids.guard_of(out.grid), total, x.shape[-1])
+        elif self.profile.log2:
+            raise ValueError(f"it lacks {site}.log2")
+        return replace(out, lo=0, total=total)
 
     def layer_norm(self, x: Ranged, p: Params, *, eps: float) -> Ranged:
         kernel = self.profile.layer_norm
         c, out = self._take(p.path, x.shape, kernel.needs(x.shape[-1]))
+        self._reads(p.path, "layer_norm", x)
         self.proofs += kernel.ranges(p.path, c, *x.range)
         return out
 
     def mean(self, x: Ranged, *, axis: int, site: str) -> Ranged:
         shape, count = x.shape[:axis] + x.shape[axis + 1 :], x.shape[axis]
         _, out = self._take(site, shape, {"multiplier": MULTIPLIER, "shift": SHIFT})
+        self._reads(site, "mean", x)
         bounds = product_range(count, x.range, (1, 1))
         self.proofs.append(prove(site, "sum", *bounds, WIDTH, why=f"{count} codes"))
         return out
@@ -199,10 +241,12 @@ class ProveOps:
     def concat(self, parts: Sequence[Ranged], *, axis: int, site: str) -> Ranged:
         needs = {"multiplier": MULTIPLIER.of((len(parts),)), "shift": SHIFT.of((len(parts),))}
         _, out = self._take(site, concat_shape([part.shape for part in parts], axis), needs)
+        self._reads(site, "concat", *parts)
         return out
 
     def rearrange(self, x: Ranged, pattern: str, /, **sizes: int) -> Ranged:
-        return replace(x, shape=rearranged_shape(x.shape, pattern, sizes), total=None)
+        grid = grids.moved(x.grid, x.shape, pattern, sizes)
+        return Ranged(rearranged_shape(x.shape, pattern, sizes), x.lo, x.hi, grid=grid)
 
     def select(self, x: Ranged, index: Index, *, axis: int) -> Ranged:
         return replace(x, shape=selected_shape(x.shape, index, axis), total=None)

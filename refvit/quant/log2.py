@@ -1,11 +1,13 @@
 """Powers of two: the grid of attention weights, dense where softmax has its mass.
 
 Logarithmic quantization of probabilities (Miyashita et al. 2016; FQ-ViT, Lin et al. 2022,
-section 3.4): a code c is 2**-c, so that a product with it is a shift.
+section 3.4): a code c is 2**-c, so that a product with it is a shift. The integer form of every
+such grid is here: `power_borders` says where one power gives way to the next.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +16,32 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[Any]
 IntArray = NDArray[Any]
+
+
+def power_borders(count: int, octave: int, guard: int) -> IntArray:
+    """Return the least integers [count], int32, with `guard` fraction bits, that are nearest in
+    the logarithm to 2**(j / octave) or to a greater power, j from 0.
+
+    Exact: the border of j is 2**((j - 1/2) / octave), whose 2 octave-th power is an integer's.
+
+    >>> power_borders(4, 1, 0), power_borders(4, 2, 8)
+    (array([1, 2, 3, 6], dtype=int32), array([216, 305, 431, 609], dtype=int32))
+    """
+    least = []
+    for j in range(count):
+        root = (1 << max(0, 2 * j - 1 + 2 * octave * guard)) - 1  # of least**(2 octave)
+        for _ in range(octave):
+            root = math.isqrt(root)
+        least.append(root + 1)
+    return np.array(least, np.int32)
+
+
+def falling(integers: IntArray, borders: IntArray) -> IntArray:
+    """Return uint8 codes that fall with the integer: how many `borders`, ascending, are above it.
+
+    For powers of two hardware finds the leading one and compares what follows with one constant.
+    """
+    return np.asarray(len(borders) - np.searchsorted(borders, integers, "right")).astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -63,3 +91,16 @@ class Log2Grid:
 
     def round(self, x: FloatArray) -> FloatArray:
         return self.decode(self.encode(x), x.dtype)
+
+    def aligned(self, codes: IntArray) -> IntArray:
+        """Return int32 integers in units of `scale`, by one shift: `decode` is scale * aligned."""
+        c = codes.astype(np.int32)
+        return np.where(c == self.hi, np.int32(0), np.int32(1) << np.maximum(self.power - c, 0))
+
+    def narrow(self, integers: IntArray, guard: int = 0) -> IntArray:
+        """Return the codes of integers in units of `scale` with `guard` fraction bits.
+
+        >>> Log2Grid(4).narrow(np.array([0, 1, 11585, 11586, 16384]))
+        array([15, 14,  1,  0,  0], dtype=uint8)
+        """
+        return falling(integers, power_borders(self.hi, 1, guard))

@@ -6,9 +6,10 @@ log2 with shifts; the release computes it in floats.
 
 The integers are these. Products of even codes are shifts of v and so are those of odd codes, in
 units of D 2**-power and of root two times that. So two accumulators are kept, and the second is
-multiplied once, per output and not per code, by root two as a dyadic number of 24 bits. The engine
-does not compile these codes: it would need that second accumulator, and as encoder its
-log-int-softmax (specification, clause 5.2) with two borders in the mantissa, 2**(1/4) and 2**(3/4).
+multiplied once, per output and not per code, by root two as a dyadic number of 24 bits. So the
+engine runs codes of up to 5 bits: `narrow` behind its softmax has two borders an octave, at
+2**(1/4) and 2**(3/4). The product that reads them rounds the second accumulator to a unit of the
+first, hence it alone of the engine's is not exact (specification, clauses 1.5, 3.3 and 3.8).
 
 Two defects of the release:
 
@@ -37,6 +38,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refvit.quant.histogram import Histogram, square_error
+from refvit.quant.log2 import falling, power_borders
 from refvit.quant.observers import parts
 
 FloatArray = NDArray[Any]
@@ -99,20 +101,38 @@ class LogSqrt2Grid:
     def round(self, x: FloatArray) -> FloatArray:
         return self.decode(self.encode(x), x.dtype)
 
+    def narrow(self, integers: IntArray, guard: int = 0) -> IntArray:
+        """Return the codes of integers in units of `scale` with `guard` fraction bits.
+
+        >>> LogSqrt2Grid(1.0, 4).narrow(np.array([0, 1, 45, 128, 129]) << 8, guard=8)
+        array([15, 14,  3,  0,  0], dtype=uint8)
+        """
+        return falling(integers, power_borders(self.hi, 2, guard))
+
+    def halves(self, codes: IntArray) -> tuple[IntArray, IntArray]:
+        """Return int32 integers of even codes, in units of `scale`, and of odd codes, in units of
+        root two times that; 0 where a code is of the other kind.
+
+        >>> LogSqrt2Grid(1.0, 4).halves(np.array([0, 1, 14, 15], np.uint8))
+        (array([128,   0,   1,   0], dtype=int32), array([ 0, 64,  0,  0], dtype=int32))
+        """
+        if self.bits > 5:
+            raise ValueError(
+                "codes of 6 bits reach 2**-31: 5 bits are the most with an integer form"
+            )
+        c = codes.astype(np.int32)
+        shifted = np.int32(1) << np.maximum(self.power - ((c + 1) >> 1), 0)
+        shifted = np.where(c == self.hi, np.int32(0), shifted)
+        return shifted * (1 - (c & 1)), shifted * (c & 1)
+
     def accumulators(self, codes: IntArray, v: IntArray) -> tuple[IntArray, IntArray]:
         """Return int64 sums of `v << (power - ceil(code / 2))` over even and over odd codes.
 
         codes [..., M, K], v [..., K, N]. Of K integers v of b bits each sum has power + b + log2(K)
         bits: 23 of 4-bit codes for 197 int8, 31 of 5-bit codes, so these fit int32.
         """
-        if self.bits > 5:
-            raise ValueError(
-                "codes of 6 bits reach 2**-31: 5 bits are the most with an integer form"
-            )
-        c = codes.astype(np.int64)
-        shifted = np.where(c == self.hi, 0, 1 << np.maximum(self.power - ((c + 1) >> 1), 0))
-        odd = c & 1
-        return np.asarray((shifted * (1 - odd)) @ v), np.asarray((shifted * odd) @ v)
+        even, odd = (half.astype(np.int64) for half in self.halves(codes))
+        return np.asarray(even @ v), np.asarray(odd @ v)
 
     def integer_product(self, codes: IntArray, v: IntArray) -> IntArray:
         """Return int64 `even + round(odd * sqrt(2))` of the accumulators, in units of `scale`.

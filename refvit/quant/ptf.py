@@ -14,10 +14,11 @@ from them M, N and B of "M q + B, shifted right by N", are float tensors made at
 refvit's LayerNorm kernel takes the aligned integers as they are: 8 bits, a shift of 3 and the zero
 point make 12, and 16 are allowed.
 
-The engine does not take this grid: its residual stream has one scale for all channels, which the
-next addition reads as well. It would need a factor per channel where `add` writes the stream, and
-the shift of each channel where `layer_norm` and the next `add` read it. The 16 bits that the
-presets give to the stream are finer than the finest of these 8 by 2**5.
+The engine runs these codes where `add` writes the stream, if the zero point is 0 as everywhere in
+it: `narrow` rounds each channel once, by the guard bits of the addition and its alpha, and what
+reads the stream, the next `layer_norm` and `add`, starts with `aligned` (specification, clauses
+1.5 and 3.8). The 16 bits that the presets give to the stream are finer than the finest of these 8
+by 2**5.
 
 Of 256 tokens of 96 channels, log-normal in size and one of them 40 times larger, the mean square
 error in units of each channel's variance is 0.028 at 8 bits, where one step for all leaves 0.53.
@@ -86,13 +87,27 @@ class PowerOfTwoFactor:
 
     def encode(self, x: FloatArray) -> IntArray:
         steps = np.rint(x / (self.scale * 2.0**self.alpha).astype(x.dtype))
-        codes = np.clip(steps + self.zero_point, self.lo, self.hi)
-        kind = f"{'int' if self.signed else 'uint'}{8 if self.bits <= 8 else 16}"
-        return np.asarray(codes.astype(kind))
+        return self._held(np.clip(steps + self.zero_point, self.lo, self.hi))
 
     def aligned(self, codes: IntArray) -> IntArray:
         """Return int32 integers in units of `scale`, by one shift for each channel."""
         return np.asarray((codes.astype(np.int32) - self.zero_point) << self.alpha)
+
+    def narrow(self, integers: IntArray, guard: int = 0) -> IntArray:
+        """Return the codes of int32 integers [..., C] in units of `scale` with `guard` fraction
+        bits, each rounded once, ties up; half of the widest step on top fits int32.
+
+        >>> grid = PowerOfTwoFactor(1.0, np.array([0, 3]), signed=True)
+        >>> grid.narrow(np.array([[5, 5], [-2, 12]])).tolist()
+        [[5, 1], [-2, 2]]
+        """
+        shift = self.alpha + np.int32(guard)
+        steps = (integers.astype(np.int32) + ((np.int32(1) << shift) >> 1)) >> shift
+        return self._held(np.clip(steps + self.zero_point, self.lo, self.hi))
+
+    def _held(self, codes: Any) -> IntArray:
+        kind = f"{'int' if self.signed else 'uint'}{8 if self.bits <= 8 else 16}"
+        return np.asarray(codes.astype(kind))
 
     def decode(self, codes: IntArray, dtype: Any) -> FloatArray:
         return np.asarray(self.aligned(codes).astype(dtype) * np.asarray(self.scale, dtype))

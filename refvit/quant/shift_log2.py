@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refvit.quant.histogram import Histogram, square_error
+from refvit.quant.log2 import falling, power_borders
 
 FloatArray = NDArray[Any]
 IntArray = NDArray[Any]
@@ -73,6 +74,19 @@ class ShiftLog2Grid:
 
     def round(self, x: FloatArray) -> FloatArray:
         return self.decode(self.encode(x), x.dtype)
+
+    def aligned(self, codes: IntArray) -> IntArray:
+        """Return int32 2**(shift - code) - 1, in units of `scale`: `decode` is scale * aligned."""
+        return np.asarray((np.int32(1) << (self.shift - codes.astype(np.int32))) - 1)
+
+    def narrow(self, integers: IntArray, guard: int = 0) -> IntArray:
+        """Return the codes of integers >= 0 in units of `scale` with `guard` fraction bits.
+
+        >>> ShiftLog2Grid(bits=3, shift=4).narrow(np.array([0, 1, 2, 5, 15]))
+        array([4, 3, 2, 1, 0], dtype=uint8)
+        """
+        borders = power_borders(self.shift + 1, 1, guard)[1:]
+        return falling(integers + np.int32(1 << guard), borders)
 
 
 def shift_log2(seen: Histogram, bits: int) -> ShiftLog2Grid:

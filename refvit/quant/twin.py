@@ -32,8 +32,8 @@ which it makes 3.1e-6 at deviation 1, as R2 always ends at 1. After GELU, for in
 and deviation 0.5 to 3, a symmetric one is beaten 1.1 to 3.3 times at 4 and 6 bits; an asymmetric
 one is better than these where the deviation is 2 and more.
 
-The engine does not compile these codes. All that it would need is `narrow` behind the kernel of
-softmax or GELU, run to the fine scale, and `aligned` before the product that reads the codes.
+The engine runs these codes: `narrow` behind the kernel of softmax or GELU, which it runs to the
+fine scale, and `aligned` before the product that reads them (specification, clauses 1.5 and 3.8).
 """
 
 from __future__ import annotations
@@ -103,26 +103,29 @@ class TwinGrid:
 
     @property
     def border(self) -> int:
-        """Twice where R2 begins, in fine steps: half-way to the first coarse value not in R1."""
+        """Twice where R2 begins, in fine steps: half-way to the first coarse value not in R1; 0
+        where signed."""
         beyond = ((self.steps >> self.shift) + 1) << self.shift
         return 0 if self.signed else self.steps + beyond
 
     def encode(self, x: FloatArray) -> IntArray:
         """Return the codes of the nearest values, int8 or uint8; ties as in `QParams`."""
         fine = np.asarray(x / np.asarray(self.scale, x.dtype))
-        return self._codes(fine, np.rint(fine), np.rint(fine / 2**self.shift))
+        return self._codes(2 * fine >= self.border, np.rint(fine), np.rint(fine / 2**self.shift))
 
-    def narrow(self, integers: IntArray) -> IntArray:
-        """Return the codes of integers in units of `scale`, as an integer kernel gives them.
+    def narrow(self, integers: IntArray, guard: int = 0) -> IntArray:
+        """Return the codes of int32 integers in units of `scale` with `guard` fraction bits, as an
+        integer kernel gives them, of which the greatest plus half a coarse step fits int32.
 
         One comparison and one rounding shift; of values of the grid it is the inverse of `aligned`.
-        A sum of integers that are not negative grows at most by the part 2**shift / border.
+        A sum of integers that are not negative grows at most by the part 2**shift / border, where
+        there are no guard bits.
         """
-        fine = integers.astype(np.int64)
-        return self._codes(fine, fine, (fine + ((1 << self.shift) >> 1)) >> self.shift)
+        x = integers.astype(np.int32)
+        near, far = ((x + np.int32(1 << s >> 1)) >> s for s in (guard, guard + self.shift))
+        return self._codes(x >= (self.border << guard) + 1 >> 1, near, far)
 
-    def _codes(self, x: Any, fine: Any, coarse: Any) -> IntArray:
-        far = 2 * x >= self.border
+    def _codes(self, far: Any, fine: Any, coarse: Any) -> IntArray:
         count = np.clip(np.where(far, coarse, fine), self.lo, self.steps)
         if self.signed:
             return np.asarray(count).astype(np.int8)

@@ -41,7 +41,12 @@ class Profile(NamedTuple):
     gelu: Kernel
     layer_norm: Kernel
     log2: bool = False
+    coded_gelu: Kernel | None = None  # behind which codes are narrowed, if not `gelu`
     unbounded: tuple[str, ...] = ()  # operators for which no error is stated
+
+    def gelu_for(self, coded: bool) -> Kernel:
+        """Return the kernel of GELU, `coded` where its integers are narrowed to other codes."""
+        return self.coded_gelu if coded and self.coded_gelu else self.gelu
 
 
 SOFTMAX = Kernel(softmax.plan, softmax.softmax, softmax.needs, softmax.ranges, "4 mul")
@@ -74,7 +79,7 @@ PROFILES: Mapping[str, Profile] = {
     "refvit": Profile("I-BERT's polynomials on grids right at every scale", SOFTMAX, GELU, NORM),
     "ivit": Profile("I-ViT's operators, shifts derived", *IVIT, unbounded=BOUNDLESS),
     "log2": Profile("probabilities are 4-bit powers of two", LOG_SOFTMAX, GELU, NORM, log2=True),
-    "table": Profile("refvit with tables for 8-bit codes", *TABLES, NORM),
+    "table": Profile("refvit with tables for 8-bit codes", *TABLES, NORM, coded_gelu=GELU),
 }
 
 

@@ -1,0 +1,266 @@
+"""Codes that stand for other integers than themselves: stored small, meant in units of one step.
+
+A grid of the survey's quantizers names integers of one unit, its `scale`. Softmax, GELU and add
+compute such integers, with guard bits, and `narrow` stores them as codes; what reads the codes
+starts with `aligned` integers, so no operator needs to know a grid. Which grid it is stands among
+the constants: `<site>.<kind>` where codes are written, `<site>.input<k>_<kind>` and
+`input<k>_clamp` where operand k is read. Specification, clauses 1.5 and 3.8.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import einops
+import numpy as np
+from numpy.typing import NDArray
+
+from refvit.integer.arithmetic import Arithmetic
+from refvit.integer.bounds import Proof, prove
+from refvit.integer.fixedpoint import GUARD, INT32, dyadic
+from refvit.integer.needs import Need, small
+from refvit.quant import (
+    Grid,
+    Log2Grid,
+    LogSqrt2Grid,
+    PowerOfTwoFactor,
+    ShiftLog2Grid,
+    TwinGrid,
+)
+
+IntArray = NDArray[Any]
+CodeGrid = Log2Grid | ShiftLog2Grid | LogSqrt2Grid | TwinGrid | PowerOfTwoFactor
+
+LINEAR = "give it a linear quantizer in the recipe"
+ROOT2 = dyadic(math.sqrt(2))  # 11863283 / 2**23
+READS = ("linear", "matmul", "add", "layer_norm", "mean", "concat")
+
+
+class Kind(NamedTuple):
+    """A kind of grid by the name of its constant: the operators that write it, what the constant
+    is, what it must be for [C] channels, and the grid of (constant, bits, signed, scale)."""
+
+    grid: type
+    writers: tuple[str, ...]
+    constant: Callable[[Any], Any]
+    need: Callable[[int], Need]
+    made: Callable[[Any, int, bool, float], CodeGrid]
+
+
+KINDS: Mapping[str, Kind] = {
+    "log2": Kind(
+        Log2Grid, ("softmax",), lambda grid: grid.bits, lambda width: small(2, 4),
+        lambda bits, width, signed, scale: Log2Grid(int(bits)),
+    ),
+    "shift_log2": Kind(
+        ShiftLog2Grid, ("softmax",), lambda grid: grid.shift, lambda width: small(1, 15),
+        lambda shift, bits, signed, scale: ShiftLog2Grid(bits, int(shift)),
+    ),
+    "log_sqrt2": Kind(
+        LogSqrt2Grid, ("softmax",), lambda grid: grid.power, lambda width: small(1, 15),
+        lambda power, bits, signed, scale: LogSqrt2Grid(scale * 2.0 ** int(power), bits),
+    ),
+    "twin": Kind(
+        TwinGrid, ("softmax", "gelu"), lambda grid: grid.shift, lambda width: small(0, 24),
+        lambda shift, bits, signed, scale: TwinGrid(np.asarray(scale), int(shift), bits, signed),
+    ),
+    "ptf": Kind(
+        PowerOfTwoFactor, ("add",), lambda grid: grid.alpha,
+        lambda width: Need(("int32",), (width,), 0, 3),
+        lambda alpha, bits, signed, scale: PowerOfTwoFactor(
+            np.asarray(scale), alpha, bits, 0, signed
+        ),
+    ),
+}  # fmt: skip
+
+
+def kind_of(grid: Grid | None) -> str | None:
+    """Return the name of a grid whose codes stand for other integers; None for any other."""
+    return next((name for name, kind in KINDS.items() if isinstance(grid, kind.grid)), None)
+
+
+def clamp_of(grid: Grid) -> tuple[int, int]:
+    """Return the least and greatest code of the width of `grid`."""
+    return grid.lo, (1 << grid.bits) - 1 if isinstance(grid, ShiftLog2Grid) else grid.hi
+
+
+def writable(site: str, op: str, grid: Any, width: int = 0) -> CodeGrid:
+    """Return `grid`; ValueError, in one line with the cure, unless `op` can write its codes for
+    rows of `width`."""
+    kind = kind_of(grid)
+    if kind is None:
+        raise ValueError(f"{site}: the engine is symmetric; this grid's codes are not linear")
+    if op not in KINDS[kind].writers:
+        others = " and ".join(KINDS[kind].writers)
+        raise ValueError(f"{site}: only {others} can write {kind} codes; {LINEAR}")
+    if isinstance(grid, PowerOfTwoFactor) and grid.zero_point:
+        raise ValueError(
+            f"{site}: the engine is symmetric; this grid's zero point is not 0: its line in the "
+            "recipe says symmetric = true and signed = true"
+        )
+    if isinstance(grid, PowerOfTwoFactor) and len(grid.alpha) != width:
+        raise ValueError(f"{site}: {len(grid.alpha)} factors do not go with {width} channels")
+    if isinstance(grid, LogSqrt2Grid) and grid.bits > 5:
+        raise ValueError(
+            f"{site}: powers of root two of 6 bits reach 2**-31, which int32 does not hold; give "
+            "it 5 bits or fewer in the recipe"
+        )
+    coded: CodeGrid = grid
+    return coded
+
+
+def written(grid: CodeGrid) -> dict[str, IntArray]:
+    """Return the constant by which a site says that its codes are those of `grid`."""
+    kind = str(kind_of(grid))
+    return {kind: np.asarray(KINDS[kind].constant(grid), np.int32)}
+
+
+def read(site: str, op: str, *operands: Grid | None) -> dict[str, IntArray]:
+    """Return the constants by which `site` says what the codes of its operands stand for.
+
+    Raises ValueError for an operator that takes such codes as they are. Powers of two are the
+    constant `power` of the matmul that reads them.
+    """
+    found: dict[str, IntArray] = {}
+    for k, grid in enumerate(operands):
+        kind = kind_of(grid)
+        if kind is None or grid is None:
+            continue
+        first = op == "matmul" and k == 0
+        if op not in READS or (isinstance(grid, Log2Grid | LogSqrt2Grid) and not first):
+            raise ValueError(f"{site}: {op} reads no {kind} codes; {LINEAR.replace('it', 'them')}")
+        if isinstance(grid, Log2Grid):
+            found["power"] = np.array(grid.power, np.int32)
+            continue
+        found[f"input{k}_{kind}"] = np.asarray(KINDS[kind].constant(grid), np.int32)
+        found[f"input{k}_clamp"] = np.array(clamp_of(grid), np.int32)
+    return found
+
+
+def form(c: Any, scale: float = 1.0, prefix: str = "") -> CodeGrid | None:
+    """Return the grid that the constants of a site say its codes have, or with the `prefix`
+    "input0_" those of an operand; None where codes are what they stand for.
+
+    The integer form does not depend on `scale`, a label. Raises ValueError for constants that no
+    grid has.
+    """
+    for name, kind in KINDS.items():
+        constant = c.get(f"{prefix}{name}")
+        if constant is not None:
+            lo, hi = c.get(f"{prefix}clamp").tolist()
+            return kind.made(constant, hi.bit_length() + (lo < 0), lo < 0, scale)
+    power = c.get("power") if prefix == "input0_" else None
+    return None if power is None else Log2Grid((int(power) + 2).bit_length() - 1)
+
+
+def aligned(c: Any, k: int, codes: IntArray) -> IntArray:
+    """Return the integers that the codes of operand k of a site stand for."""
+    return meant(form(c, prefix=f"input{k}_"), codes)
+
+
+def meant(grid: CodeGrid | None, codes: IntArray) -> IntArray:
+    """Return the integers that codes of `grid` stand for; of powers of root two those of even
+    codes."""
+    if grid is None:
+        return codes
+    return grid.halves(codes)[0] if isinstance(grid, LogSqrt2Grid) else grid.aligned(codes)
+
+
+def product(c: Any, a: IntArray, b: IntArray, arithmetic: Arithmetic) -> Any:
+    """Return the accumulators of a matmul of codes, clause 3.3.
+
+    Odd powers of root two have their own, which come to the unit of the others by one multiply.
+    """
+    grid, right = form(c, prefix="input0_"), aligned(c, 1, b)
+    acc = arithmetic.matmul(aligned(c, 0, a), right)
+    if not isinstance(grid, LogSqrt2Grid):
+        return acc
+    odd = arithmetic.matmul(grid.halves(a)[1], right)
+    return acc + arithmetic.requantize(odd, *ROOT2, *INT32)
+
+
+def guard_of(grid: CodeGrid) -> int:
+    """Return the fraction bits that a kernel gives to integers of `grid`: 8, or what is left."""
+    largest = max(-grid.range[0], grid.range[1])
+    return max(0, min(GUARD, 30 - largest.bit_length()))
+
+
+class Writer(NamedTuple):
+    """How a site stores what its kernel makes: the range it clips to, in steps of its grid with
+    `guard` fraction bits where codes stand for other integers (`coded`), and the codes of them."""
+
+    lo: int
+    hi: int
+    guard: int = 0
+    narrow: Callable[[IntArray], IntArray] = lambda integers: integers
+    coded: bool = False
+
+
+def writer(c: Any, guard: int | None = None) -> Writer:
+    """Return the `Writer` of a site with constants `c`; `guard` where the operator fixes it."""
+    grid = form(c)
+    if grid is None:
+        lo, hi = c.clamp.tolist()
+        return Writer(lo, hi)
+    bits = guard_of(grid) if guard is None else guard
+    lo, hi = (end << bits for end in grid.range)
+    return Writer(lo, hi, bits, lambda integers: grid.narrow(integers, bits), coded=True)
+
+
+def narrow_range(site: str, grid: CodeGrid, guard: int | None = None) -> Proof:
+    """Return the proof of the integers that `site` narrows, half of the widest step on top."""
+    bits = guard_of(grid) if guard is None else guard
+    low, high = grid.range
+    widest = grid.alpha.max() if isinstance(grid, PowerOfTwoFactor) else getattr(grid, "shift", 0)
+    top = (max(-low, high) << bits) + (1 << bits + int(widest) >> 1)
+    why = f"{kind_of(grid)} codes in [{low}, {high}], {bits} guard bits, half a step"
+    return prove(site, "integer of a code", -top if low < 0 else 0, top, LINEAR, why=why)
+
+
+def moved(grid: Any, shape: tuple[int, ...], pattern: str, sizes: Mapping[str, int]) -> Any:
+    """Return the grid of a rearranged value [shape]: the factors of channels go with them.
+
+    Raises ValueError where channels that differ would share the last axis.
+    """
+    if not isinstance(grid, PowerOfTwoFactor):
+        return grid
+    rows = einops.rearrange(np.broadcast_to(grid.alpha, shape), pattern, **sizes)
+    rows = rows.reshape(-1, rows.shape[-1])
+    if (rows != rows[0]).any():
+        raise ValueError(f"factors of channels do not go with rearrange {pattern!r}; {LINEAR}")
+    return replace(grid, alpha=rows[0])
+
+
+def row_sum(grid: CodeGrid, guard: int, total: int, tokens: int) -> int | None:
+    """Return the greatest sum, in steps, of what the codes of a row stand for; None if unknown.
+
+    The row are `tokens` integers x >= 0 whose sum, with `guard` fraction bits, is at most `total`.
+    For any factor a the level of x is at most a x plus the greatest of (level - a x) over all
+    codes, x being the least of its code. The best a is among the ratios of levels to their least.
+    """
+    if isinstance(grid, PowerOfTwoFactor):
+        return None
+    level, least = levels(grid, guard)
+    above = least > 0
+    factors = np.unique(np.append(level[above] / least[above], 1.0))
+    excess = (level - factors[:, None] * least).max(1, initial=0.0)
+    most = float((factors * total / 2.0**guard + tokens * excess).min())
+    return math.ceil(most * (1 + 2.0**-40)) + 1
+
+
+def levels(grid: CodeGrid, guard: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return every level >= 0 of a grid in steps, ascending, and the least x >= 0 that is narrowed
+    to it, in steps: `narrow` is monotone, so a bisection finds it."""
+    codes = np.arange(grid.lo, grid.hi + 1)
+    scale, top = float(grid.scale), grid.range[1] << guard
+    kept = np.unique(grid.decode(codes, np.float64))
+    kept = kept[kept >= 0]
+    low, high = np.zeros(len(kept), np.int64), np.full(len(kept), top, np.int64)
+    while (low < high).any():
+        middle = (low + high) // 2
+        reached = grid.decode(grid.narrow(middle.astype(np.int32), guard), np.float64) >= kept
+        low, high = np.where(reached, low, middle + 1), np.where(reached, middle, high)
+    return kept / scale, low / 2.0**guard
