@@ -131,7 +131,9 @@ def read(site: str, op: str, *operands: Grid | None) -> dict[str, IntArray]:
             continue
         first = op == "matmul" and k == 0
         if op not in READS or (isinstance(grid, Log2Grid | LogSqrt2Grid) and not first):
-            raise ValueError(f"{site}: {op} reads no {kind} codes; {LINEAR.replace('it', 'them')}")
+            raise ValueError(
+                f"{site}: {op} does not read {kind} codes; give its input a linear quantizer"
+            )
         if isinstance(grid, Log2Grid):
             found["power"] = np.array(grid.power, np.int32)
             continue
@@ -248,7 +250,7 @@ def row_sum(grid: CodeGrid, guard: int, total: int, tokens: int) -> int | None:
     factors = np.unique(np.append(level[above] / least[above], 1.0))
     excess = (level - factors[:, None] * least).max(1, initial=0.0)
     most = float((factors * total / 2.0**guard + tokens * excess).min())
-    return math.ceil(most * (1 + 2.0**-40)) + 1
+    return math.ceil(most) + 1  # what float64 errs by is far less
 
 
 def levels(grid: CodeGrid, guard: int) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -29,7 +29,7 @@ from refvit.ops.functional import concat_shape, padded_shape
 from refvit.ops.protocol import Index, Mask
 from refvit.ops.shape_ops import rearranged_shape, selected_shape
 from refvit.params import Params
-from refvit.quant import code_range
+from refvit.quant import Log2Grid, code_range
 
 IntArray = NDArray[Any]
 WIDTH = "give it fewer bits in the recipe"
@@ -111,7 +111,7 @@ class ProveOps:
 
     def _coded(self, site: str, op: str, out: Ranged, guard: int | None = None) -> Ranged:
         """Return `out` with the grid that the constants of `site` give its codes, if they do, after
-        the proof that the integers it is narrowed from fit."""
+        the proof that the integers fit which are narrowed to them."""
         kind = next((k for k in grids.KINDS if self.constants.get(f"{site}.{k}") is not None), None)
         if kind is None:
             return out
@@ -126,7 +126,8 @@ class ProveOps:
         same = np.array_equal(self.constants[site][kind], held)
         if grids.clamp_of(grid) != out.range or not same:
             raise ValueError(f"{site}: {kind} codes are not of [{out.lo}, {out.hi}]")
-        self.proofs.append(grids.narrow_range(site, grid, guard))
+        if not (op == "softmax" and self.profile.log2):  # whose kernel writes the codes itself
+            self.proofs.append(grids.narrow_range(site, grid, guard))
         return replace(out, lo=grid.range[0], hi=grid.range[1], grid=grid)
 
     def _reads(self, site: str, op: str, *operands: Ranged) -> None:
@@ -215,12 +216,12 @@ class ProveOps:
         total: int | None = next(proof.hi for proof in proofs if proof.what == ROW_SUM)
         assert total is not None
         out = self._coded(site, "softmax", out)
-        if out.grid is not None and self.profile.log2:
-            total = -(-total >> POWER - out.hi.bit_length() + 1)  # in units of the least power
+        if self.profile.log2:
+            if not isinstance(out.grid, Log2Grid):
+                raise ValueError(f"it lacks {site}.log2")
+            total = -(-total >> POWER - out.grid.power)  # in units of the least power
         elif out.grid is not None:
             total = grids.row_sum(out.grid, grids.guard_of(out.grid), total, x.shape[-1])
-        elif self.profile.log2:
-            raise ValueError(f"it lacks {site}.log2")
         return replace(out, lo=0, total=total)
 
     def layer_norm(self, x: Ranged, p: Params, *, eps: float) -> Ranged:

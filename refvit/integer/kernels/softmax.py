@@ -98,11 +98,15 @@ def sum_ranges(site: str, lo: int, hi: int, tokens: int, top: int) -> list[Proof
 
 
 def share_ranges(site: str, whole: float, tokens: int, top: int) -> list[Proof]:
-    """Return the proofs of a normalised row: `whole` is what a probability of one is in codes."""
+    """Return the proofs of a normalised row: `whole` is what a probability of one is in codes.
+
+    A step finer than 2**-27 makes several codes of what `scaled` is rounded by.
+    """
+    roundings = max(1, math.ceil((1 + whole / 2.0**RECIPROCAL) / 2))
     return [
         prove(site, "exponential x reciprocal", 0, top << (RECIPROCAL - SUM_BITS + 1), FAULT,
               why="exp(0) by 2**27 / 2**13"),
-        prove(site, ROW_SUM, 0, row_sum(whole, tokens), "use shorter rows",
+        prove(site, ROW_SUM, 0, row_sum(whole, tokens * roundings), "use shorter rows",
               why=f"probabilities sum to one, {tokens} roundings"),
     ]  # fmt: skip
 
