@@ -19,10 +19,31 @@ from refvit.integer import codefile, vectors
 from refvit.integer.codefile import Layout, read_hex
 from refvit.integer.replay import replay
 from refvit.integer.vectors import write_vectors
+from refvit.quant import PRESETS, Recipe, Spec
 
 GOLDEN = Path(__file__).parent / "golden"
 TESTBENCH = Path(vectors.__file__).with_name("testbench.sv")
 KERNELS = ("softmax", "gelu", "layer_norm")
+
+
+def coded(name, softmax, bits, act="linear"):
+    """w8a8 with other grids for probabilities and GELU, and factors of channels for the stream."""
+    observers = {"linear": "minmax", "log2": "minmax"}
+    table = {
+        "*.softmax": Spec(bits, False, quantizer=softmax, observer=observers.get(softmax, "mse")),
+        "*.act": Spec(6, quantizer=act, observer=observers.get(act, "mse")),
+        "*.add?": Spec(8, quantizer="ptf", observer="channels"),
+    }
+    return Recipe(name, table | {k: v for k, v in PRESETS["w8a8"].table.items() if k not in table})
+
+
+CODED = (
+    coded("w8twins", "twin", 7, act="twin"),
+    coded("w8powers", "log2", 3),
+    coded("w8shifted", "shift_log2", 4),
+    coded("w8roots", "log_sqrt2", 5),
+)
+RECIPES = {recipe.name: recipe for recipe in CODED}
 
 
 def engine_of(name, recipe="w8a8", kernels="refvit"):
@@ -33,7 +54,8 @@ def engine_of(name, recipe="w8a8", kernels="refvit"):
     else:
         pixels = np.load(GOLDEN / name / "peer.npz")["pixels"]
         model = refvit.load(GOLDEN / name).at(*pixels.shape[2:])
-    engine = refvit.compile(refvit.quantize(model, pixels, recipe), kernels)
+    quantized = refvit.quantize(model, pixels, RECIPES.get(recipe, recipe))
+    engine = refvit.compile(quantized, kernels)
     return engine, engine.encode(pixels[:1])
 
 
@@ -49,6 +71,11 @@ CASES = [  # model            recipe  kernels   sites
     ("timm_swin",        "w4a4", "log2",   "*"),
     ("timm_swin",        "w8a8", "ivit",   "stages.0.*"),
     ("timm_swin",        "w8a8", "table",  "stages.1.*"),
+    ("nano_vit",         "w8twins", "refvit", "blocks.2.*"),
+    ("timm_swin",        "w8twins", "table",  "*"),
+    ("hf_swin",          "w8powers", "refvit", "stages.1.*"),
+    ("nano_vit",         "w8shifted", "ivit", "blocks.1.*"),
+    ("nano_vit",         "w8roots", "refvit", "blocks.0.*"),
 ]  # fmt: skip
 
 
@@ -119,7 +146,62 @@ def matmul(c, lo, hi):
     a = c["input0"]
     if "power" in c:
         a = np.where(a > c["power"], 0, 1 << np.maximum(c["power"] - a, 0))
+    if "input0_log_sqrt2" in c:  # clause 3.3
+        p = c["input0_log_sqrt2"]
+        shifted = np.where(a > 2 * p, 0, 1 << np.maximum(p - ((a + 1) >> 1), 0))
+        odd = np.where(a % 2 == 1, shifted, 0) @ c["input1"]
+        even = np.where(a % 2 == 0, shifted, 0) @ c["input1"]
+        return factor(even + ((odd * 11863283 + (1 << 22)) >> 23), c, "", lo, hi)
     return factor(a @ c["input1"], c, "", lo, hi)
+
+
+def meant(c, k):
+    """What the codes of operand k stand for, clause 1.5."""
+    q, name = c[f"input{k}"], f"input{k}_"
+    if f"{name}twin" in c:
+        lo, hi = c[f"{name}clamp"].tolist()
+        first, m = (0 if lo < 0 else (hi + 1) // 2), c[f"{name}twin"]
+        return np.where(q < first, q, (q - first) << m)
+    if f"{name}ptf" in c:
+        return q << c[f"{name}ptf"]
+    return (1 << (c[f"{name}shift_log2"] - q)) - 1 if f"{name}shift_log2" in c else q
+
+
+def ends(c):
+    """The least and greatest integer of a site's codes, and its guard bits: clause 3.8."""
+    lo, hi = c["clamp"].tolist()
+    if "twin" in c:
+        lo, hi = lo, (hi if lo < 0 else hi >> 1) << int(c["twin"])
+    if "ptf" in c:
+        lo, hi = lo << int(c["ptf"].max()), hi << int(c["ptf"].max())
+    if "log2" in c or "log_sqrt2" in c:
+        hi = 1 << (hi - 1 if "log2" in c else hi >> 1)
+    if "shift_log2" in c:
+        hi = (1 << int(c["shift_log2"])) - 1
+    return lo, hi, 8 if "ptf" in c else max(0, min(8, 30 - int(max(-lo, hi)).bit_length()))
+
+
+def narrowed(c, x, g):
+    """The codes of integers with g guard bits, clause 3.8, counted one border at a time."""
+    lo, hi = c["clamp"].tolist()
+    if "ptf" in c:
+        return np.clip((x + (1 << (g + c["ptf"] - 1))) >> (g + c["ptf"]), lo, hi)
+    if "twin" in c:
+        m, n = int(c["twin"]), hi if lo < 0 else hi >> 1
+        border = 0 if lo < 0 else n + ((n >> m) + 1) * 2**m
+        far = x >= (border * 2**g + 1) >> 1
+        count = np.minimum(np.where(far, rounded(x, g + m), rounded(x, g)), n)
+        return count + far * (0 if lo < 0 else n + 1)
+    if "shift_log2" in c:
+        last, first, x = int(c["shift_log2"]), 1, x + 2**g
+    else:
+        last, first = hi, 0
+    a = 2 if "log_sqrt2" in c else 1
+    code = np.full(x.shape, last)
+    for j in range(first, last + first):
+        power = 2 ** (2 * j - 1 + 2 * a * g)
+        code -= np.array([int(v) ** (2 * a) >= power for v in x.ravel()]).reshape(x.shape)
+    return code
 
 
 def parts(c):
@@ -128,6 +210,8 @@ def parts(c):
 
 
 def add(c, lo, hi):
+    if "ptf" in c:
+        return np.clip(sum(factor(*part) for part in parts(c)), lo, hi)
     return np.clip(rounded(sum(factor(*part) for part in parts(c)), 8), lo, hi)
 
 
@@ -164,7 +248,7 @@ def softmax(c, lo, hi):  # clauses 4.1, 5.2 and 5.3
     )
     e = np.where(gone, 0, e)
     total = np.maximum(e.sum(-1, keepdims=True), 1)
-    if "log2" in c:
+    if "spare" in c:
         ratio = (total << c["spare"]) // np.maximum(e, 1)
         top = (ratio << 15) >> bits(ratio)
         return np.where(e > 0, np.clip(bits(ratio) - 1 - c["spare"] + (top >= 23170), lo, hi), hi)
@@ -239,8 +323,13 @@ IVIT = PLAINLY | {"softmax": shiftmax, "gelu": shift_gelu, "layer_norm": i_layer
 
 def recomputed(kernels, entry, c):
     """The output of a folder's operator by the clauses of the specification."""
-    plainly = IVIT if kernels == "ivit" else PLAINLY
-    return plainly[entry["op"]](c | {"axis": entry.get("axis")}, *c["clamp"].tolist())
+    plainly = (IVIT if kernels == "ivit" else PLAINLY)[entry["op"]]
+    inputs = {name: meant(c, name[-1]) for name in c if re.fullmatch(r"input\d", name)}
+    c = c | inputs | {"axis": entry.get("axis")}
+    if "spare" in c or not {"log2", "shift_log2", "log_sqrt2", "twin", "ptf"} & c.keys():
+        return plainly(c, *c["clamp"].tolist())
+    lo, hi, g = ends(c)
+    return narrowed(c, plainly(c, lo << g, hi << g), g)
 
 
 def test_every_output_follows_from_its_folder_alone(written):
