@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import refvit
-from refvit.integer import FAST, PLAIN, IntegerOps, QTensor, grids
+from refvit.cli import main
+from refvit.integer import FAST, PLAIN, IntegerOps, QTensor, grid_proofs, grids
 from refvit.integer.kernels import softmax
+from refvit.methods import method
 from refvit.models import forward
 from refvit.params import Params
 from refvit.quant import (
@@ -112,9 +114,9 @@ def test_a_row_sums_to_no_more_than_is_proved(grid, tokens, seed, spread):
     shares = rng.lognormal(0, spread * 3, tokens)
     total = grid.range[1] << guard
     x = np.floor(shares / shares.sum() * total).astype(np.int64)
-    assert meant_sum(grid, x, guard) <= grids.row_sum(grid, guard, int(x.sum()), tokens)
-    level, least = grids.levels(grid, guard)
-    bound, best = grids.row_sum(grid, guard, total, 197), 0.0
+    assert meant_sum(grid, x, guard) <= grid_proofs.row_sum(grid, guard, int(x.sum()), tokens)
+    level, least = grid_proofs.levels(grid, guard)
+    bound, best = grid_proofs.row_sum(grid, guard, total, 197), 0.0
     for first in np.rint(least[least > 0] * 2**guard).astype(int):
         count = min(197, total // first)
         row = np.full(197, first) * (np.arange(197) < count)
@@ -363,6 +365,39 @@ def test_factors_follow_their_channels_through_a_rearrangement():
         ValueError, match="factors of channels do not go with rearrange 'b n c -> b"
     ):
         grids.moved(grid, (1, 8, 3), "b n c -> b c n", {})
+
+
+def test_commands_take_a_recipe_that_names_them(tmp_path, capsys):
+    """quantize, prove, lockstep, vectors and replay; a refusal is a line and exit code 2."""
+    recipe, out, folder = (tmp_path / name for name in ("r.toml", "e.safetensors", "v"))
+    recipe.write_text(RECIPES["all"].to_toml())
+    assert main(["quantize", "nano_vit", "--recipe", str(recipe), "-o", str(out)]) == 0
+    assert main(["prove", str(out)]) == 0
+    assert "No overflow is possible" in capsys.readouterr().out
+    assert main(["lockstep", "nano_vit", "--recipe", str(recipe), "--images", "1"]) == 0
+    assert "Every operator keeps to what the specification states" in capsys.readouterr().out
+    sites = ["--site", "blocks.0.*"]
+    assert main(["vectors", str(out), "--out", str(folder), *sites]) == 0
+    for path in folder.rglob("expected.hex"):
+        path.with_name("output.hex").write_bytes(path.read_bytes())
+    assert main(["vectors", "--replay", str(folder)]) == 0
+    capsys.readouterr()
+    recipe.write_text(RECIPES["twin"].to_toml())
+    given = ["--recipe", str(recipe), "--kernels", "log2", "-o", str(out)]
+    assert main(["quantize", "nano_vit", *given]) == 2
+    said = capsys.readouterr().err
+    assert "softmax: kernels='log2' writes powers of two, the recipe is of twin codes" in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["ptq4vit", "repq"])
+def test_methods_that_use_them_compile(name):
+    model = refvit.load("nano_vit")
+    pixels = model.preprocess.normalise(refvit.data.shapes10("calibration", 32)[0])
+    quantized = method(name)(model, pixels, PRESETS["w4a4"])
+    engine = refvit.compile(quantized)
+    assert not isinstance(engine.grid(SOFT), QParams)
+    assert all(row.passes for row in refvit.lockstep(quantized, engine, pixels[:2]))
 
 
 SHIPPED = ("twin", "ptf", "log2", "shift_log2", "log_sqrt2", "log_sqrt2-5")

@@ -6,7 +6,8 @@ the engine reads nothing else, and `refvit.integer.prover` proves from nothing e
 
 Scales are relabelled on the way so that each dyadic factor is exactly the ratio of its labels: a
 linear absorbs the 2**-24 in the labels of its weights, a matmul in that of its output. Therefore
-"quantize(op(dequantize(...)))" holds of linear, matmul and movement without an exception.
+"quantize(op(dequantize(...)))" holds of linear, matmul and movement, with one exception: a product
+that reads powers of root two, which is no ratio.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ IntArray = NDArray[Any]
 
 @dataclass(frozen=True)
 class Coded:
-    """What the compiler knows of a value: [shape] codes on the grid `q`."""
+    """What the compiler knows of a value: [shape] codes on the grid `q`, and by it the range of
+    the integers they stand for."""
 
     shape: tuple[int, ...]
     q: Grid

@@ -137,9 +137,12 @@ class IntegerModel:
 def compile(quantized: QuantizedModel, kernels: str = "refvit") -> IntegerModel:
     """Compile a quantized model to integers, proving every range on the way.
 
-    `kernels` names the profile of softmax, GELU and LayerNorm: refvit, ivit, log2 or table. Raises
-    OverflowError naming the site, the range and the recipe change that would mend it; ValueError
-    for an unknown profile.
+    `kernels` names the profile of softmax, GELU and LayerNorm: refvit, ivit, log2 or table. Every
+    profile runs the grids of the recipe: linear ones with zero point 0, log2, shift_log2, log_sqrt2
+    of up to 5 bits and twin for probabilities, twin for GELU, ptf with zero point 0 for additions;
+    log2 makes powers of two of linear probabilities, and no others. Raises OverflowError naming the
+    site, the range and the recipe change that would mend it; ValueError for an unknown profile, and
+    for a grid that has no integer form, with the site and the cure.
     """
     if not isinstance(quantized, QuantizedModel):
         raise TypeError(f"compile takes what refvit.quantize gives; got {quantized!r:.60}")

@@ -19,7 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refvit.integer.arithmetic import Arithmetic
-from refvit.integer.bounds import Proof, prove
 from refvit.integer.fixedpoint import GUARD, INT32, dyadic
 from refvit.integer.needs import Need, small
 from refvit.quant import (
@@ -212,16 +211,6 @@ def writer(c: Any, guard: int | None = None) -> Writer:
     return Writer(lo, hi, bits, lambda integers: grid.narrow(integers, bits), coded=True)
 
 
-def narrow_range(site: str, grid: CodeGrid, guard: int | None = None) -> Proof:
-    """Return the proof of the integers that `site` narrows, half of the widest step on top."""
-    bits = guard_of(grid) if guard is None else guard
-    low, high = grid.range
-    widest = grid.alpha.max() if isinstance(grid, PowerOfTwoFactor) else getattr(grid, "shift", 0)
-    top = (max(-low, high) << bits) + (1 << bits + int(widest) >> 1)
-    why = f"{kind_of(grid)} codes in [{low}, {high}], {bits} guard bits, half a step"
-    return prove(site, "integer of a code", -top if low < 0 else 0, top, LINEAR, why=why)
-
-
 def moved(grid: Any, shape: tuple[int, ...], pattern: str, sizes: Mapping[str, int]) -> Any:
     """Return the grid of a rearranged value [shape]: the factors of channels go with them.
 
@@ -234,35 +223,3 @@ def moved(grid: Any, shape: tuple[int, ...], pattern: str, sizes: Mapping[str, i
     if (rows != rows[0]).any():
         raise ValueError(f"factors of channels do not go with rearrange {pattern!r}; {LINEAR}")
     return replace(grid, alpha=rows[0])
-
-
-def row_sum(grid: CodeGrid, guard: int, total: int, tokens: int) -> int | None:
-    """Return the greatest sum, in steps, of what the codes of a row stand for; None if unknown.
-
-    The row are `tokens` integers x >= 0 whose sum, with `guard` fraction bits, is at most `total`.
-    For any factor a the level of x is at most a x plus the greatest of (level - a x) over all
-    codes, x being the least of its code. The best a is among the ratios of levels to their least.
-    """
-    if isinstance(grid, PowerOfTwoFactor):
-        return None
-    level, least = levels(grid, guard)
-    above = least > 0
-    factors = np.unique(np.append(level[above] / least[above], 1.0))
-    excess = (level - factors[:, None] * least).max(1, initial=0.0)
-    most = float((factors * total / 2.0**guard + tokens * excess).min())
-    return math.ceil(most) + 1  # what float64 errs by is far less
-
-
-def levels(grid: CodeGrid, guard: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return every level >= 0 of a grid in steps, ascending, and the least x >= 0 that is narrowed
-    to it, in steps: `narrow` is monotone, so a bisection finds it."""
-    codes = np.arange(grid.lo, grid.hi + 1)
-    scale, top = float(grid.scale), grid.range[1] << guard
-    kept = np.unique(grid.decode(codes, np.float64))
-    kept = kept[kept >= 0]
-    low, high = np.zeros(len(kept), np.int64), np.full(len(kept), top, np.int64)
-    while (low < high).any():
-        middle = (low + high) // 2
-        reached = grid.decode(grid.narrow(middle.astype(np.int32), guard), np.float64) >= kept
-        low, high = np.where(reached, low, middle + 1), np.where(reached, middle, high)
-    return kept / scale, low / 2.0**guard

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refvit.integer import grids
+from refvit.integer import grid_proofs, grids
 from refvit.integer.arithmetic import PLAIN, code_dtype
 from refvit.integer.bounds import Proof, dot_range, product_range, prove
 from refvit.integer.fixedpoint import GUARD, real_of
@@ -117,17 +117,9 @@ class ProveOps:
             return out
         width = out.shape[-1]
         self._taken(f"{site}.{kind}", grids.KINDS[kind].need(width))
-        try:
-            grid = grids.form(self.constants[site])
-        except ValueError as error:
-            raise ValueError(f"{site}: {error}") from None
-        grid = grids.writable(site, op, grid, width)
-        held = grids.written(grid)[kind]
-        same = np.array_equal(self.constants[site][kind], held)
-        if grids.clamp_of(grid) != out.range or not same:
-            raise ValueError(f"{site}: {kind} codes are not of [{out.lo}, {out.hi}]")
+        grid = grid_proofs.said(site, op, kind, self.constants[site], width)
         if not (op == "softmax" and self.profile.log2):  # whose kernel writes the codes itself
-            self.proofs.append(grids.narrow_range(site, grid, guard))
+            self.proofs.append(grid_proofs.narrow_range(site, grid, guard))
         return replace(out, lo=grid.range[0], hi=grid.range[1], grid=grid)
 
     def _reads(self, site: str, op: str, *operands: Ranged) -> None:
@@ -221,7 +213,7 @@ class ProveOps:
                 raise ValueError(f"it lacks {site}.log2")
             total = -(-total >> POWER - out.grid.power)  # in units of the least power
         elif out.grid is not None:
-            total = grids.row_sum(out.grid, grids.guard_of(out.grid), total, x.shape[-1])
+            total = grid_proofs.row_sum(out.grid, grids.guard_of(out.grid), total, x.shape[-1])
         return replace(out, lo=0, total=total)
 
     def layer_norm(self, x: Ranged, p: Params, *, eps: float) -> Ranged:

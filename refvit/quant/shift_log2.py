@@ -2,7 +2,7 @@
 
 The shift-uniform-log2 quantizer of I&S-ViT (Zhong, Hu, Lin, Chen and Ji 2023, section on SULQ):
 x + eta is rounded in the logarithm and eta is taken off again, so that small values share codes and
-the codes end where the values do.
+the codes end where the values do. The engine runs these codes (specification, clauses 1.5 and 3.8).
 """
 
 from __future__ import annotations
