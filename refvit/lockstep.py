@@ -51,9 +51,9 @@ class Difference:
     in steps of its output. None where a profile states no bound (I-ViT publishes none).
 
     Codes that stand for other integers (clause 1.5) are counted in values of their grid, and what
-    is allowed depends on how close these lie around a value: `worst` and `allowed` are then of the
-    element that uses most of what it may. A product that reads powers of root two may round once
-    more.
+    is allowed depends on how close these lie around a value: `worst` is then the greatest distance,
+    or if one is not allowed the one farthest beyond, and `allowed` is that of the same element. A
+    product that reads powers of root two may round once more.
     """
 
     site: str
@@ -190,12 +190,13 @@ class LockstepOps:
         grid = self.grids[site]
         off = np.abs(wanted_places(value, grid) - places(got.codes, grid))
         allowed = exact if op in EXACT else around(value, grid, stated)
-        at = int(np.argmax(off - allowed))
         known = op not in self.integer.profile.unbounded
+        beyond = off - allowed
+        at = int(np.argmax(beyond if known and beyond.max() > 0 else off))
         most = int(np.broadcast_to(allowed, off.shape).flat[at]) if known else None
         lo, hi = (np.asarray(end) * grid.scale for end in grid.range)
         error = np.abs(dequantize(got.codes, grid, np.float64) - np.clip(value, lo, hi))
-        counts = off.size, int((off > 0).sum()), int(off.flat[at] if known else off.max())
+        counts = off.size, int((off > 0).sum()), int(off.flat[at])
         self.differences.append(Difference(site, op, *counts, most, float(error.max())))
         return Pair(self.tap(site, value), site, grid)
 
