@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from refvit.integer import FAST, Arithmetic, IntegerModel, QTensor
 from refvit.integer.fixedpoint import real_of
-from refvit.integer.grids import moved
+from refvit.integer.grids import moved, steps
 from refvit.integer.kernels import gelu, layer_norm, softmax
 from refvit.integer.kernels.softmax import by_window
 from refvit.model import check_pixels
@@ -107,7 +107,8 @@ def reference_params(quantized: QuantizedModel, engine: IntegerModel) -> Params:
             tensors[record.site] = engine.constants[record.site] * engine.scales[record.site]
         if record.op == "linear":
             c = engine.constants[record.site]
-            unit = np.ldexp(c.multiplier.astype(np.float64), -c.shift) * engine.scales[record.site]
+            out = steps(engine.grid(record.site))
+            unit = np.ldexp(c.multiplier.astype(np.float64), -c.shift) * out
             tensors.pop(f"{record.site}.gain", None)  # it is in the unit
             tensors[f"{record.site}.weight"] = (
                 c.weight * (unit / engine.scales[record.inputs[0]])[:, None]
@@ -138,10 +139,10 @@ def places(codes: NDArray[Any], grid: Grid) -> NDArray[np.int64]:
 
 def wanted_places(value: NDArray[Any], grid: Grid) -> NDArray[np.int64]:
     """Return the definition's codes of reals, as `places`."""
-    if not isinstance(grid, QParams):
+    if not isinstance(grid, QParams | PowerOfTwoFactor):
         return places(quantize(value, grid), grid)
-    steps = np.floor(value / grid.scale + TIE)
-    return np.clip(steps, grid.lo, grid.hi).astype(np.int64)
+    counts = np.floor(value / steps(grid) + TIE)
+    return np.asarray(np.clip(counts, grid.lo, grid.hi).astype(np.int64))
 
 
 def around(value: NDArray[Any], grid: Grid, stated: float) -> NDArray[np.int64]:

@@ -160,7 +160,7 @@ def searched(bits, quantizer):
 PTF = Spec(8, quantizer="ptf", observer="channels")
 RECIPES = {
     "twin": recipe_of("twin", act=twin(6), softmax=twin(8, False)),
-    "ptf": recipe_of("ptf", **{"embed": PTF, "*.add?": PTF}),
+    "ptf": recipe_of("ptf", **{"embed": PTF, "*.add?": PTF, "*.fc2": PTF}),
     "log2": recipe_of("log2", softmax=Spec(4, signed=False, quantizer="log2")),
     "log2-3": recipe_of("log2-3", softmax=Spec(3, signed=False, quantizer="log2")),
     "shift_log2": recipe_of("shift_log2", softmax=searched(4, "shift_log2")),
@@ -168,13 +168,12 @@ RECIPES = {
     "log_sqrt2-5": recipe_of("log_sqrt2-5", softmax=searched(5, "log_sqrt2")),
     "all": recipe_of("all", act=twin(8), softmax=searched(5, "log_sqrt2"), **{"*.add?": PTF}),
 }
-# Swin has no addition in front of its first block
 MODELS = {
     "nano_vit": RECIPES,
     "nano_deit": {"twin": RECIPES["twin"], "ptf": RECIPES["ptf"]},
     "nano_swin": {
         "twin": RECIPES["twin"],
-        "ptf": recipe_of("ptf", **{"*.add?": PTF}),
+        "ptf": recipe_of("ptf", **{"patch_embed": PTF, "*.add?": PTF}),
         "log_sqrt2": RECIPES["log_sqrt2"],
     },
 }
@@ -333,7 +332,7 @@ def test_a_shift_that_int32_does_not_hold_is_refused():
 
 
 REFUSED = [
-    ("*.q", Spec(8, quantizer="ptf", observer="channels"), r"attn\.q: only add can write ptf"),
+    ("*.q", PTF, r"attn\.q: its factors of channels do not go with 'b n \(h d\) -> b h n d'; give"),
     ("*.norm1", twin(8), r"norm1: only softmax and gelu can write twin codes; give it a linear"),
     ("*.act", searched(4, "log_sqrt2"), r"act: only softmax can write log_sqrt2 codes"),
     ("*.softmax", searched(6, "log_sqrt2"), r"softmax: powers of root two of 6 bits"),
@@ -362,7 +361,7 @@ def test_factors_follow_their_channels_through_a_rearrangement():
         3,
     ]
     with pytest.raises(
-        ValueError, match="factors of channels do not go with rearrange 'b n c -> b"
+        ValueError, match="a value: its factors of channels do not go with 'b n c -> b"
     ):
         grids.moved(grid, (1, 8, 3), "b n c -> b c n", {})
 

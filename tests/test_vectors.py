@@ -32,7 +32,7 @@ def coded(name, softmax, bits, act="linear"):
     table = {
         "*.softmax": Spec(bits, False, quantizer=softmax, observer=observers.get(softmax, "mse")),
         "*.act": Spec(6, quantizer=act, observer=observers.get(act, "mse")),
-        "*.add?": Spec(8, quantizer="ptf", observer="channels"),
+        **dict.fromkeys(("*.fc2", "*.add?"), Spec(8, quantizer="ptf", observer="channels")),
     }
     return Recipe(name, table | {k: v for k, v in PRESETS["w8a8"].table.items() if k not in table})
 
@@ -326,7 +326,11 @@ def recomputed(kernels, entry, c):
     plainly = (IVIT if kernels == "ivit" else PLAINLY)[entry["op"]]
     inputs = {name: meant(c, name[-1]) for name in c if re.fullmatch(r"input\d", name)}
     c = c | inputs | {"axis": entry.get("axis")}
-    if "spare" in c or not {"log2", "shift_log2", "log_sqrt2", "twin", "ptf"} & c.keys():
+    if (
+        entry["op"] == "linear"
+        or "spare" in c
+        or not {"log2", "shift_log2", "log_sqrt2", "twin", "ptf"} & c.keys()
+    ):
         return plainly(c, *c["clamp"].tolist())
     lo, hi, g = ends(c)
     return narrowed(c, plainly(c, lo << g, hi << g), g)

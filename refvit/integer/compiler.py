@@ -39,6 +39,7 @@ class Coded:
 
     shape: tuple[int, ...]
     q: Grid
+    site: str = ""
 
     @property
     def scale(self) -> float:
@@ -63,7 +64,7 @@ class CompileOps:
         out = self.qparams[site]
         constants["clamp"] = np.array(grids.clamp_of(out), np.int32)
         self.constants |= {f"{site}.{name}": np.asarray(c) for name, c in constants.items()}
-        return Coded(shape, out)
+        return Coded(shape, out, site)
 
     def _grid(self, site: str) -> QParams:
         if site not in self.qparams:
@@ -103,16 +104,18 @@ class CompileOps:
         return Coded(tensor.shape, grid)
 
     def linear(self, x: Coded, p: Params) -> Coded:
-        grid, out = self._grid(p.at("weight")), self._grid(p.path)
+        grid = self._grid(p.at("weight"))
+        _, constants = self._coded(p.path, "linear", len(p.weight))
+        out = grids.steps(self.qparams[p.path])  # one, or one for each channel
         codes = quantize(p.weight.astype(np.float64), grid)
         gain = np.ones(len(codes)) if p.get("gain") is None else p.gain.astype(np.float64)
-        factor = grid.scale * x.scale * gain / float(out.scale)
+        factor = grid.scale * x.scale * gain / out
         multiplier, shift = dyadic(factor, p.path)
         with np.errstate(divide="ignore", invalid="ignore"):  # a gain of 0 says nothing of labels
-            label = real_of(multiplier, shift) * float(out.scale) / x.scale / gain
+            label = real_of(multiplier, shift) * out / x.scale / gain
         label = np.where(label > 0, label, grid.scale)
         self.qparams[p.at("weight")] = QParams(label, grid.bits, axis=0)
-        constants = {"weight": codes, "multiplier": multiplier, "shift": shift}
+        constants |= {"weight": codes, "multiplier": multiplier, "shift": shift}
         if p.get("bias") is not None:
             constants["bias"] = self._bias(p, label * x.scale)
         self.widths[p.at("weight")] = grid.bits
@@ -178,8 +181,8 @@ class CompileOps:
         return self._emit(site, shape, **constants)
 
     def rearrange(self, x: Coded, pattern: str, /, **sizes: int) -> Coded:
-        grid = grids.moved(x.q, x.shape, pattern, sizes)
-        return Coded(rearranged_shape(x.shape, pattern, sizes), grid)
+        grid = grids.moved(x.q, x.shape, pattern, sizes, x.site)
+        return replace(x, shape=rearranged_shape(x.shape, pattern, sizes), q=grid)
 
     def select(self, x: Coded, index: Index, *, axis: int) -> Coded:
         return replace(x, shape=selected_shape(x.shape, index, axis))

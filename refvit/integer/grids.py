@@ -67,7 +67,7 @@ KINDS: Mapping[str, Kind] = {
         lambda shift, bits, signed, scale: TwinGrid(np.asarray(scale), int(shift), bits, signed),
     ),
     "ptf": Kind(
-        PowerOfTwoFactor, ("add",), lambda grid: grid.alpha,
+        PowerOfTwoFactor, ("linear", "add"), lambda grid: grid.alpha,
         lambda width: Need(("int32",), (width,), 0, 3),
         lambda alpha, bits, signed, scale: PowerOfTwoFactor(
             np.asarray(scale), alpha, bits, 0, signed
@@ -211,8 +211,17 @@ def writer(c: Any, guard: int | None = None) -> Writer:
     return Writer(lo, hi, bits, lambda integers: grid.narrow(integers, bits), coded=True)
 
 
-def moved(grid: Any, shape: tuple[int, ...], pattern: str, sizes: Mapping[str, int]) -> Any:
-    """Return the grid of a rearranged value [shape]: the factors of channels go with them.
+def steps(grid: Grid) -> NDArray[Any]:
+    """Return the real step of each channel of a grid, or of all."""
+    if isinstance(grid, PowerOfTwoFactor):
+        return np.asarray(grid.scale * 2.0**grid.alpha)
+    return np.asarray(grid.scale)
+
+
+def moved(
+    grid: Any, shape: tuple[int, ...], pattern: str, sizes: Mapping[str, int], site: str = "a value"
+) -> Any:
+    """Return the grid of `site` [shape] when it is rearranged: the factors of channels go along.
 
     Raises ValueError where channels that differ would share the last axis.
     """
@@ -221,5 +230,5 @@ def moved(grid: Any, shape: tuple[int, ...], pattern: str, sizes: Mapping[str, i
     rows = einops.rearrange(np.broadcast_to(grid.alpha, shape), pattern, **sizes)
     rows = rows.reshape(-1, rows.shape[-1])
     if (rows != rows[0]).any():
-        raise ValueError(f"factors of channels do not go with rearrange {pattern!r}; {LINEAR}")
+        raise ValueError(f"{site}: its factors of channels do not go with {pattern!r}; {LINEAR}")
     return replace(grid, alpha=rows[0])

@@ -118,7 +118,8 @@ class ProveOps:
         width = out.shape[-1]
         self._taken(f"{site}.{kind}", grids.KINDS[kind].need(width))
         grid = grid_proofs.said(site, op, kind, self.constants[site], width)
-        if not (op == "softmax" and self.profile.log2):  # whose kernel writes the codes itself
+        writes_itself = op == "linear" or (op == "softmax" and self.profile.log2)
+        if not writes_itself:
             self.proofs.append(grid_proofs.narrow_range(site, grid, guard))
         return replace(out, lo=grid.range[0], hi=grid.range[1], grid=grid)
 
@@ -160,7 +161,7 @@ class ProveOps:
         heaviest = int(np.abs(weight.astype(np.int32)).sum(1, dtype=np.int64).max())
         why = f"sum |w| <= {heaviest}, codes in [{x.lo}, {x.hi}], bias or not"
         self.proofs.append(prove(p.path, "accumulator", *bounds, WIDTH, why=why))
-        return out
+        return self._coded(p.path, "linear", out)
 
     def matmul(self, a: Ranged, b: Ranged, *, site: str, scale: float = 1.0) -> Ranged:
         needs = {"multiplier": MULTIPLIER, "shift": SHIFT}
