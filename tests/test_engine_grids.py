@@ -322,6 +322,30 @@ def test_constants_that_were_changed_are_refused_in_one_line(
     assert "\n" not in str(error.value)
 
 
+WRONG = [
+    ("twin", f"{FC2}.input0_twin", lambda t: t + 1, FC2),
+    ("twin", f"{CONTEXT}.input0_clamp", lambda t: t >> 1, CONTEXT),
+    ("twin", f"{SOFT}.multiplier", lambda t: t * 3 // 4, SOFT),
+    ("ptf", f"{NORM2}.input0_ptf", lambda t: t ^ 1, NORM2),
+    ("ptf", f"{ADD}.multiplier", lambda t: t * 3 // 4, ADD),
+    ("log_sqrt2", f"{CONTEXT}.input0_clamp", lambda t: 2 * t + 1, CONTEXT),
+    ("log2", f"{CONTEXT}.power", lambda t: t - 8, CONTEXT),
+]
+
+
+@pytest.mark.parametrize(("recipe", "name", "change", "site"), WRONG, ids=range(len(WRONG)))
+def test_lockstep_finds_a_site_with_one_wrong_constant(recipe, name, change, site):
+    """What the proofs would refuse, were it in a file, is seen from outside as well."""
+    quantized, pixels = simulated("nano_vit", recipe)
+    engine = refvit.compile(quantized)
+    held = dict(engine.constants.items())
+    held[name] = change(held[name])
+    rows = refvit.lockstep(
+        quantized, dataclasses.replace(engine, constants=Params(held)), pixels[:1]
+    )
+    assert [row.site for row in rows if not row.passes] == [site]
+
+
 def test_a_shift_that_int32_does_not_hold_is_refused():
     """Products of a coarse step of 2**20 fine ones: the site, the range and the cure."""
     quantized, _ = simulated("nano_vit", "twin")

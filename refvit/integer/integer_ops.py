@@ -84,7 +84,7 @@ class IntegerOps:
 
         def kernel(one: IntArray, other: IntArray) -> IntArray:
             total = self._guarded(one, c, 0) + self._guarded(other, c, 1)
-            if not write.guard:
+            if not write.coded:
                 return np.clip(shift_round(total, GUARD), write.lo, write.hi)
             return write.narrow(np.clip(total, write.lo, write.hi))
 

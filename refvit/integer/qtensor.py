@@ -12,7 +12,8 @@ IntArray = NDArray[Any]
 
 @dataclass(frozen=True)
 class QTensor:
-    """`real = scale * codes`; no operator of the engine ever reads `scale`."""
+    """`real = scale * codes`, or scale times what codes stand for (`refvit.integer.grids`); no
+    operator of the engine ever reads `scale`."""
 
     codes: IntArray
     scale: float
