@@ -126,16 +126,20 @@ STREAM = (
     "heads",
     "heads_mean",
 )
-COMMON = frozenset((*STREAM, "*.weight", "input", "*.softmax", "*"))
+BEFORE = ("*.attn.scores", "*.attn.biased", "*.mlp.fc1")  # what softmax and GELU read
+COMMON = frozenset((*STREAM, *BEFORE, "*.weight", "input", "*.softmax", "*"))
 
 
 def uniform(name: str, weight_bits: int, activation_bits: int) -> Recipe:
-    """Return weights and activations at one width each, the residual stream and logits at 16.
+    """Return weights and operands of products at one width each, the residual stream and logits
+    at 16.
 
-    The image itself keeps 8 bits, as in RepQ-ViT and I-ViT.
+    As in the papers, `a4` says what a product reads. What softmax and GELU read, float in PTQ4ViT
+    and RepQ-ViT, keeps 8 bits, as in FQ-ViT, and so does the image, as in RepQ-ViT and I-ViT.
     """
     table = {"*.weight": Spec(weight_bits, axis=0), "input": Spec(8)}
     table |= dict.fromkeys(STREAM, Spec(16))
+    table |= dict.fromkeys(BEFORE, Spec(max(8, activation_bits)))
     table |= {"*.softmax": Spec(activation_bits, signed=False), "*": Spec(activation_bits)}
     return Recipe(name, table)
 
