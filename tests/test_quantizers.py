@@ -302,7 +302,7 @@ def test_a_twin_grid_of_gelu_is_aligned_at_little_cost(deviation, bits):
     uniform = error_of(searched(x, bits, True).round(x), x)
     assert uniform / here >= (1.05 if (deviation, bits) == (3, 4) else 1.3)
     skewed = error_of(searched(x, bits, False, False).round(x), x)
-    assert skewed > 1.5 * here if deviation == 0.5 else deviation == 1 or skewed < here
+    assert skewed > 1.1 * here if deviation == 0.5 else skewed < here
 
 
 def test_released_integer_codes_collide_and_these_do_not():

@@ -21,6 +21,7 @@ FloatArray = NDArray[Any]
 Range = tuple[float, float]
 CANDIDATES = 100  # clipping points that a search tries
 SMALLEST = 0.01  # of the largest value, the least of them
+TURNS = 2  # of an asymmetric search, each end alone
 
 
 class Observer(Protocol):
@@ -87,8 +88,10 @@ class Percentile:
 class MeanSquare:
     """The clipping that loses least: the range whose grid has the least mean square error.
 
-    Clipping points are `SMALLEST` to 1 of the largest value, both ends alike; the error is that of
-    the bins' centres. The full range is among them, so it is never worse than min-max.
+    Clipping points are `SMALLEST` to 1 of the largest value, both ends alike; an asymmetric grid's
+    ends are then tried each alone, since a GELU's negative end is dense and its positive one is
+    not. The error is that of the bins' centres. The full range is among them, so it is never worse
+    than min-max.
     """
 
     def __init__(self) -> None:
@@ -100,12 +103,17 @@ class MeanSquare:
     def range(self, bits: int, symmetric: bool, signed: bool) -> Range:
         used = self.seen.counts > 0
         x, counts = self.seen.centres[used], self.seen.counts[used]
-        ends = [(self.seen.lo * part, self.seen.hi * part) for part in parts()]
-        errors = [
-            _square_error(x, counts, covering(lo, hi, bits, symmetric=symmetric, signed=signed))
-            for lo, hi in ends
-        ]
-        return ends[int(np.argmin(errors))]
+
+        def error(ends: Range) -> float:
+            grid = covering(*ends, bits, symmetric=symmetric, signed=signed)
+            return _square_error(x, counts, grid)
+
+        lo, hi = self.seen.lo, self.seen.hi
+        best = min(((lo * part, hi * part) for part in parts()), key=error)
+        for _ in range(0 if symmetric else TURNS):
+            best = min([best, *((best[0], hi * part) for part in parts())], key=error)
+            best = min([best, *((lo * part, best[1]) for part in parts())], key=error)
+        return best
 
 
 class Entropy:

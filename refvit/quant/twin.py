@@ -30,7 +30,7 @@ The codes that `utils/integer.py` of the release exports collide, +k and -k afte
 these do not. A searched uniform grid is beaten on probabilities, but for flat rows at 4 bits, of
 which it makes 3.1e-6 at deviation 1, as R2 always ends at 1. After GELU, for inputs of mean -0.5
 and deviation 0.5 to 3, a symmetric one is beaten 1.1 to 3.3 times at 4 and 6 bits; an asymmetric
-one is better than these where the deviation is 2 and more.
+one, whose ends are searched each alone, is better than these where the deviation is 1 and more.
 
 The engine runs these codes: `narrow` behind the kernel of softmax or GELU, which it runs to the
 fine scale, and `aligned` before the product that reads them (specification, clauses 1.5 and 3.8).
