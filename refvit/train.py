@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +25,8 @@ from refvit.files import read_tensors, write_tensors
 from refvit.images import Preprocess
 from refvit.losses import DISTILLATIONS, cross_entropy
 from refvit.models import Config, forward, random_params
-from refvit.ops import FloatOps
+from refvit.ops import FloatOps, Tap, compose
+from refvit.ops.taps import untouched
 from refvit.optim import AdamW, TrainState, clip_by_global_norm, fresh, warmup_cosine
 from refvit.params import Params
 from refvit.progress import Progress
@@ -66,20 +67,32 @@ def student_loss(recipe: TrainRecipe, heads: dict[str, Any], batch: Batch) -> An
     return own * kind(1 - recipe.alpha) + distance * kind(recipe.alpha)
 
 
+@dataclass(frozen=True)
+class Student:
+    """What learns: a configuration, what its tensors are at first, and the tap that its forward
+    has, made of them as they are now; and how it wants its images, if not as all that is trained
+    here does."""
+
+    config: Config
+    tensors: Arrays
+    tap: Callable[[Mapping[str, Any]], Tap] = lambda leaves: untouched
+    preprocess: Preprocess | None = None
+
+
 def gradients(
-    recipe: TrainRecipe, cfg: Config, tensors: Arrays, batch: Batch
+    recipe: TrainRecipe, student: Student, tensors: Arrays, batch: Batch
 ) -> tuple[Arrays, float, float]:
-    """Return (gradient by parameter name, loss, share of the batch classified rightly)."""
+    """Return (gradient by tensor name, loss, share of the batch classified rightly)."""
     leaves = {name: Var(tensor) for name, tensor in tensors.items()}
     heads: dict[str, Any] = {}
 
-    def tap(site: str, value: Any) -> Any:
+    def keep(site: str, value: Any) -> Any:
         if site in ("head", "head_dist"):
             heads[site] = value
         return value
 
-    ops = FloatOps(tap, batch.pixels.dtype)
-    logits = forward(ops, batch.pixels, Params(leaves), cfg)
+    ops = FloatOps(compose(student.tap(leaves), keep), batch.pixels.dtype)
+    logits = forward(ops, batch.pixels, Params(leaves), student.config)
     loss = student_loss(recipe, heads, batch)
     right = float(np.mean(logits.value.argmax(1) == batch.targets.argmax(1)))
     backward(loss)
@@ -88,13 +101,13 @@ def gradients(
 
 
 def sharded_gradients(
-    recipe: TrainRecipe, cfg: Config, tensors: Arrays, batch: Batch, pool: Executor
+    recipe: TrainRecipe, student: Student, tensors: Arrays, batch: Batch, pool: Executor
 ) -> tuple[Arrays, float, float]:
     """Return what `gradients` does for the batch, as the mean over its shards."""
     shards = recipe.shards
 
     def one(k: int) -> tuple[Arrays, float, float]:
-        return gradients(recipe, cfg, tensors, batch.shard(k, shards))
+        return gradients(recipe, student, tensors, batch.shard(k, shards))
 
     parts = list(pool.map(one, range(shards)))
     mean = {name: np.mean([part[0][name] for part in parts], axis=0) for name in parts[0][0]}
@@ -126,22 +139,27 @@ def train(
     source: Source,
     teacher: Teacher | None = None,
     save_every: float = 10.0,
+    student: Student | None = None,
 ) -> Params:
     """Train as `recipe` says, keeping the state in `path` (safetensors); return the weights.
+
+    `student` is what learns and from where, by default the recipe's model from random weights.
 
     If `path` exists the run goes on from it; ValueError if it belongs to another recipe, or if
     the loss stops being finite. The file is replaced atomically every `save_every` seconds and
     when interrupted, always with a whole step.
     """
-    cfg, optimiser = recipe.config, AdamW(decay=recipe.decay, ema=recipe.ema)
-    state = kept = _restore(recipe, cfg, path)
+    student, optimiser = student or newborn(recipe), AdamW(decay=recipe.decay, ema=recipe.ema)
+    cfg = student.config
+    ready = student.preprocess or preprocess_of(cfg)
+    state = kept = _restore(recipe, student.tensors, path)
     pool = ThreadPoolExecutor(recipe.shards)
     bar = Progress(f"train {recipe.model}", recipe.images, done=state.step * recipe.batch)
     loss, right = math.log(cfg.classes), 1 / cfg.classes
     saved = time.monotonic()
     try:
-        for batch in batches(recipe, source, preprocess_of(cfg), teacher, state.step):
-            grads, now, hit = sharded_gradients(recipe, cfg, state.params, batch, pool)
+        for batch in batches(recipe, source, ready, teacher, state.step):
+            grads, now, hit = sharded_gradients(recipe, student, state.params, batch, pool)
             if not math.isfinite(now):
                 state = kept  # what led here is not worth resuming
                 raise ValueError(f"the loss is {now} after step {kept.step}; lower the rate")
@@ -161,13 +179,18 @@ def train(
     return Params(state.average or state.params)
 
 
+def newborn(recipe: TrainRecipe) -> Student:
+    """Return the recipe's model at random weights."""
+    return Student(recipe.config, dict(random_params(recipe.config, recipe.seed).items()))
+
+
 def preprocess_of(cfg: Config) -> Preprocess:
     """Return how a model that refvit trains wants its images: its size, mean and deviation half."""
     return Preprocess(cfg.image, (0.5,) * cfg.channels, (0.5,) * cfg.channels)
 
 
-def _restore(recipe: TrainRecipe, cfg: Config, path: Path) -> TrainState:
-    start = fresh(dict(random_params(cfg, recipe.seed).items()), recipe.ema > 0)
+def _restore(recipe: TrainRecipe, tensors: Arrays, path: Path) -> TrainState:
+    start = fresh(tensors, recipe.ema > 0)
     if not path.exists():
         return start
     stored, meta = read_tensors(path)

@@ -19,6 +19,7 @@ from refvit.files import writable, write_text
 from refvit.model import Model
 from refvit.sources import Idx, Shapes10, Source
 from refvit.train import Teacher, preprocess_of, train
+from refvit.train_from import run_from
 from refvit.train_recipe import TrainRecipe, read_recipe, recipe_names
 
 EVALUATION = 10_000
@@ -28,14 +29,14 @@ def add_train(parser: argparse.ArgumentParser) -> None:
     """Add the recipe, one option per field of it, and where to read and write."""
     names = ", ".join(recipe_names())
     parser.add_argument(
-        "recipe", metavar="RECIPE", nargs="?", default="nano_vit",
-        help=f"a TOML file, or {names} (nano_vit)",
+        "recipe", metavar="RECIPE", nargs="?",
+        help=f"a TOML file, or {names} (nano_vit; qat with --qat)",
     )  # fmt: skip
     for field in fields(TrainRecipe):
         if field.name != "data":
             about = f"{field.metadata['help']} ({field.default})"
             parser.add_argument(
-                f"--{field.name}", dest=f"train_{field.name}", type=type(field.default),
+                f"--{option(field.name)}", dest=f"train_{field.name}", type=type(field.default),
                 default=argparse.SUPPRESS, help=about.replace("%", "%%"), metavar="VALUE",
             )  # fmt: skip
     parser.add_argument("--data", type=Path, metavar="DIR", help="folder of the IDX files")
@@ -58,24 +59,42 @@ def run_train(args: argparse.Namespace) -> tuple[str, Any]:
     """Train, evaluate on test images, write the model with its card and its JSON beside it."""
     names = [field.name for field in fields(TrainRecipe)]
     given = {n: getattr(args, f"train_{n}") for n in names if hasattr(args, f"train_{n}")}
-    recipe = TrainRecipe(**(read_recipe(args.recipe) | given))
+    name = args.recipe or ("qat" if given.get("qat") else "nano_vit")
+    recipe = TrainRecipe(**(read_recipe(name) | given))
     out: Path = args.out
     if out.suffix != ".safetensors":
         raise ValueError(f"--out names a .safetensors file, got {str(out)!r}")
-    source = source_of(recipe, args.data)
-    teacher, taught_by = teacher_of(recipe)
     out.parent.mkdir(parents=True, exist_ok=True)
     writable(out)
+    if recipe.start:
+        data = " --data DIR" if args.data else ""
+        return run_from(recipe, args, {
+            "name": recipe.start, "recipe": asdict(recipe), "numpy": np.__version__,
+            "command": f"{spoken(name, given)}{data} --out {out.name}",
+        })  # fmt: skip
+    source = source_of(recipe, args.data)
+    teacher, taught_by = teacher_of(recipe)
     params = train(recipe, out.with_name(out.name + ".state"), source, teacher)
     config = recipe.config
     model = Model(config, params, preprocess_of(config), recipe.class_names, str(out))
     exact, coded = (evaluate(model, source, args.test, engine) for engine in ("float", "integer"))
-    card = make_card(args.recipe, recipe, given, exact, coded) | taught_by
+    card = make_card(name, recipe, given, exact, coded) | taught_by
     save_model(out, model, card)
     card["sha256"] = hashlib.sha256(out.read_bytes()).hexdigest()
     write_text(out.with_suffix(".json"), json.dumps(card, indent=2) + "\n")
     shown = f"{exact.top1:.2%} of {exact.count:,} test images, {coded.top1:.2%} in integers"
     return f"{out}: {shown}", card
+
+
+def spoken(name: str, given: dict[str, Any]) -> str:
+    """Return the command of a recipe with options, without its data and output."""
+    options = "".join(f" --{option(key)} {shlex.quote(str(value))}" for key, value in given.items())
+    return f"refvit train {name}{options}"
+
+
+def option(field: str) -> str:
+    """Return how the command line calls a field of a recipe; `from` is no name in Python."""
+    return {"start": "from"}.get(field, field)
 
 
 def source_of(recipe: TrainRecipe, folder: Path | None) -> Source:
@@ -119,7 +138,6 @@ def make_card(
     name: str, recipe: TrainRecipe, given: dict[str, Any], exact: Evaluation, coded: Evaluation
 ) -> dict[str, Any]:
     """Return the provenance of a trained model: recipe, data, results and the command."""
-    options = "".join(f" --{key} {shlex.quote(str(value))}" for key, value in given.items())
     data = "" if recipe.data == "shapes10" else " --data DIR"
     return {
         "name": recipe.model,
@@ -130,5 +148,5 @@ def make_card(
         "integer_w8a8_top1": coded.top1,
         "integer_w8a8_same_class": coded.agreement,
         "numpy": np.__version__,
-        "command": f"refvit train {name}{options}{data} --out weights/{recipe.model}.safetensors",
+        "command": f"{spoken(name, given)}{data} --out weights/{recipe.model}.safetensors",
     }

@@ -52,6 +52,8 @@ class TrainRecipe:
     labels: str = say("class names, separated by |", "")
     difficulty: float = say("of shapes10, 0 to 1", DIFFICULTY)
     seed: int = say("of weights and images", 0)
+    start: str = say("model to go on from, in place of random weights", "")
+    qat: str = say("recipe of quantization-aware training, as w4a4, none for float", "")
 
     def __post_init__(self) -> None:
         if self.data not in DATA or self.distill not in DISTILLATIONS:
@@ -81,7 +83,12 @@ class TrainRecipe:
             raise ValueError(f"a temperature is above 0; got {self.temperature}")
         parse(self.augment)
 
+        if self.qat and not self.start:
+            raise ValueError(f"qat {self.qat!r} quantizes a trained model; name it with --from")
+
     def _check_model(self) -> None:
+        if self.start:  # its configuration and its labels are in its file
+            return
         config, names = variant(self.model), len(self.class_names)
         if config.classes != names:
             raise ValueError(f"{self.model!r} has {config.classes} classes, the data have {names}")

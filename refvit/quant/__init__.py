@@ -29,6 +29,7 @@ from refvit.quant.packing import pack, packed_bytes, unpack
 from refvit.quant.ptf import PowerOfTwoFactor
 from refvit.quant.ptq import QuantizedModel
 from refvit.quant.ptq import quantize as quantize_model
+from refvit.quant.qat import Learnable
 from refvit.quant.quantizers import FakeQuantize
 from refvit.quant.recipe import PRESETS, Recipe, Spec, read_recipe
 from refvit.quant.reparam import reparameterise
@@ -47,6 +48,7 @@ __all__ = [
     "Fold",
     "Grid",
     "Histogram",
+    "Learnable",
     "Log2Grid",
     "LogSqrt2Grid",
     "NoisyGrid",

@@ -26,7 +26,13 @@ def code_range(bits: int = 8, signed: bool = True) -> tuple[int, int]:
     return (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
 
 
-class Grid(Protocol):
+class Rounds(Protocol):
+    """What a tap needs of a grid: x on it, in the dtype of x."""
+
+    def round(self, x: FloatArray) -> FloatArray: ...
+
+
+class Grid(Rounds, Protocol):
     """What the codes of one value stand for: codes, what they mean, and x rounded to the grid."""
 
     @property
@@ -41,7 +47,6 @@ class Grid(Protocol):
     def range(self) -> tuple[int, int]: ...
     def encode(self, x: FloatArray) -> IntArray: ...
     def decode(self, codes: IntArray, dtype: Any) -> FloatArray: ...
-    def round(self, x: FloatArray) -> FloatArray: ...
 
 
 @dataclass(frozen=True)
@@ -113,21 +118,21 @@ class QParams:
     def encode(self, x: FloatArray) -> IntArray:
         steps = self._steps(x)
         if not self.symmetric:
-            steps += self._along(self.zero_point, x)
+            steps += self.along(self.zero_point, x)
         return np.asarray(steps).astype(self.dtype)
 
     def decode(self, codes: IntArray, dtype: Any) -> FloatArray:
         steps = codes.astype(dtype)
         if not self.symmetric:
-            steps -= self._along(self.zero_point, steps)
-        return np.asarray(steps * self._along(self.scale, steps))
+            steps -= self.along(self.zero_point, steps)
+        return np.asarray(steps * self.along(self.scale, steps))
 
     def round(self, x: FloatArray) -> FloatArray:
         steps = self._steps(x)
-        steps *= self._along(self.scale, x)
+        steps *= self.along(self.scale, x)
         return steps
 
-    def _along(self, what: Any, x: FloatArray) -> FloatArray:
+    def along(self, what: Any, x: FloatArray) -> FloatArray:
         """`what`, a scalar or one per scale, in the dtype of `x` and a shape that goes with it."""
         one = np.asarray(what, x.dtype)
         if one.ndim == 0 or self.axis is None:
@@ -138,12 +143,12 @@ class QParams:
 
     def _steps(self, x: FloatArray) -> FloatArray:
         """`clip(rint(x / scale))` before the zero point is added, as floats in the dtype of x."""
-        steps = x / self._along(self.scale, x)
+        steps = x / self.along(self.scale, x)
         np.rint(steps, out=steps)
         lo, hi = self.lo, self.hi
         if self.symmetric:
             return np.clip(steps, lo, hi, out=steps)
-        zero = self._along(self.zero_point, x)
+        zero = self.along(self.zero_point, x)
         return np.clip(steps, lo - zero, hi - zero, out=steps)
 
 
@@ -228,7 +233,7 @@ def dequantize(codes: IntArray, q: Grid, dtype: Any = np.float32) -> FloatArray:
     return q.decode(codes, dtype)
 
 
-def fake_quantize(x: FloatArray, q: Grid) -> FloatArray:
+def fake_quantize(x: FloatArray, q: Rounds) -> FloatArray:
     """Return `dequantize(quantize(x))` in the dtype of `x`: the value as the engine would hold it.
 
     Idempotent, monotone, exact at zero, and off by at most `scale / 2` inside the range.

@@ -22,6 +22,7 @@ from refvit.model import batched
 from refvit.models import workload_records
 from refvit.progress import track
 from refvit.quant.affine import Grid, QParams, fake_quantize
+from refvit.quant.lsq import straight_through
 from refvit.quant.operands import Product, run, with_grids
 from refvit.quant.ptq import BIAS_BITS, QuantizedModel
 
@@ -209,8 +210,9 @@ def gradients(
     leaves: dict[str, Var] = {}
 
     def tap(site: str, value: Any) -> Any:
-        if loss == "divergence":
-            value = straight_through(value, start.qparams.get(site))
+        grid = start.qparams.get(site) if loss == "divergence" else None
+        if grid is not None:
+            value = straight_through(value, grid)
         if site not in sites:
             return value
         leaves[site] = Var(np.zeros(value.shape, value.dtype))
@@ -220,10 +222,3 @@ def gradients(
         logits = run(start.model, batch, lambda product: None, tap)
         backward(LOSSES[loss](logits, exact) * batch.dtype.type(len(batch)))
     return {site: np.asarray(leaf.grad) for site, leaf in leaves.items()}
-
-
-def straight_through(value: Any, grid: Grid | None) -> Any:
-    """Return `value` on `grid`, a Var with the gradient of the identity."""
-    if grid is None or not isinstance(value, Var):
-        return value if grid is None else fake_quantize(value, grid)
-    return value + (fake_quantize(value.value, grid) - value.value)

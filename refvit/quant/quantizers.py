@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from refvit.quant.affine import Grid, fake_quantize
+from refvit.quant.affine import Rounds, fake_quantize
 
 
 class FakeQuantize:
@@ -18,7 +18,7 @@ class FakeQuantize:
     (array([0.5]), array([0.7]))
     """
 
-    def __init__(self, qparams: Mapping[str, Grid]) -> None:
+    def __init__(self, qparams: Mapping[str, Rounds]) -> None:
         self.qparams = qparams
 
     def __call__(self, site: str, value: Any) -> Any:

@@ -1,0 +1,96 @@
+"""Quantization-aware training: a quantized model as something to learn.
+
+Weights, norms, biases and the steps of all grids are float tensors by name; the forward is that of
+the float model, with the tap that simulates (`FakeQuantize`). What is learned settles into a
+`QuantizedModel` like any other, which compiles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, TypeGuard
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refvit.params import Params
+from refvit.quant.affine import Grid, QParams, Rounds
+from refvit.quant.lsq import LearnedGrid, Straight
+from refvit.quant.operands import with_grids
+from refvit.quant.ptq import QuantizedModel
+from refvit.quant.quantizers import FakeQuantize
+
+Arrays = dict[str, NDArray[Any]]
+FLOAT32 = 24  # bits from which on a grid is finer than the float32 that learns
+STEP, OFFSET = "@step", "@offset"  # ends of the names of what grids learn
+
+
+@dataclass(frozen=True)
+class Learnable:
+    """A simulated model to learn from, the start.
+
+    Of every affine grid the step is learned, as its logarithm, so that it stays above 0 whatever
+    the rate, and one rate serves steps of all sizes. Grids that are not symmetric learn an offset
+    besides (LSQ+). A bias's step is the product of its input's and its weights', so it follows what
+    they learn and learns nothing itself. Groups, dynamic grids and those of logarithms and twin
+    ranges stay as calibration found them. Grids of 24 bits and more are finer than float32 and are
+    left out, with a bias whose weights are on one: there a step of training is the float one.
+    """
+
+    start: QuantizedModel
+
+    @cached_property
+    def simulated(self) -> frozenset[str]:
+        """The names of the grids that round while learning."""
+        grids = self.start.qparams
+        coarse = {name for name, q in grids.items() if q.bits < FLOAT32}
+        weights = (name.removesuffix(".weight") for name in coarse if name.endswith(".weight"))
+        return frozenset(coarse | ({f"{site}.bias" for site in weights} & set(grids)))
+
+    @cached_property
+    def tensors(self) -> Arrays:
+        """What is learned, float32 by name: parameters, `<site>@step` and `<site>@offset`."""
+        found = {name: t.astype(np.float32) for name, t in self.start.params.items()}
+        for name, q in self.start.qparams.items():
+            if _learns(q):
+                found[name + STEP] = np.log(q.scale).astype(np.float32)
+                if not q.symmetric:
+                    found[name + OFFSET] = (-q.scale * q.zero_point).astype(np.float32)
+        return found
+
+    def tap(self, leaves: Mapping[str, Any]) -> FakeQuantize:
+        """Return the tap that rounds with what is in `leaves`: arrays or `Var`s by name."""
+        now = self._grids({name: getattr(leaf, "value", leaf) for name, leaf in leaves.items()})
+        return FakeQuantize(
+            {name: self._rounds(name, now[name], leaves) for name in self.simulated}
+        )
+
+    def settled(self, tensors: Mapping[str, NDArray[Any]]) -> QuantizedModel:
+        """Return the quantized model that has learned `tensors`, its zero points whole codes."""
+        own = {name: tensors[name] for name, _ in self.start.params.items()}
+        model = replace(self.start.model, params=Params(own))
+        return replace(self.start, model=model, qparams=self._grids(tensors))
+
+    def _rounds(self, name: str, q: Grid, leaves: Mapping[str, Any]) -> Rounds:
+        if not _learns(q):
+            return Straight(q)
+        return LearnedGrid(q, np.exp(leaves[name + STEP]), leaves.get(name + OFFSET))
+
+    def _grids(self, tensors: Mapping[str, NDArray[Any]]) -> Mapping[str, Grid]:
+        """All grids, with what `tensors` have learned."""
+        found: dict[str, Grid] = {}
+        for name, q in self.start.qparams.items():
+            if _learns(q):
+                scale = np.exp(tensors[name + STEP].astype(np.float64))
+                found[name] = q.with_scale(scale)
+                if (offset := tensors.get(name + OFFSET)) is not None:
+                    zero = np.clip(np.rint(-offset / scale), q.lo, q.hi).astype(np.int64)
+                    found[name] = replace(q, scale=scale, zero_point=zero)
+        return with_grids(self.start, found).qparams
+
+
+def _learns(q: Grid) -> TypeGuard[QParams]:
+    """Whether the step of `q` is learned: it is affine, of few enough bits, and not in groups."""
+    return isinstance(q, QParams) and q.bits < FLOAT32 and not q.group

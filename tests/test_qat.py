@@ -1,0 +1,255 @@
+"""Grids that learn: gradients against their formulas, and training on the tap that PTQ has."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import refvit
+from refvit.autodiff import Var, backward
+from refvit.cli import main
+from refvit.methods import changed
+from refvit.quant import (
+    PRESETS,
+    DynamicGrid,
+    FakeQuantize,
+    Learnable,
+    Log2Grid,
+    QParams,
+    Recipe,
+    Spec,
+    fake_quantize,
+    quantize_model,
+)
+from refvit.quant.lsq import LearnedGrid, lsq, straight_through
+from refvit.sources import Shapes10, pixels_of
+from refvit.train import Batch, Student, gradients
+from refvit.train_recipe import TrainRecipe, read_recipe
+
+
+def grads_of(weights, *leaves, run):
+    """Return the gradients of sum(weights * run(*leaves)) by each leaf."""
+    found = [Var(np.asarray(leaf)) for leaf in leaves]
+    backward(np.sum(run(*found) * weights))
+    return [leaf.grad for leaf in found]
+
+
+halves = st.integers(-40, 40).map(lambda k: k / 2)  # in steps: ties, the ends, and beyond them
+reals = st.floats(-20, 20, allow_nan=False).filter(lambda v: v == 0 or abs(v) > 1e-3)
+lists = st.lists(st.one_of(halves, reals), min_size=1, max_size=12)
+
+
+@given(u=lists, bits=st.integers(2, 5), signed=st.booleans(), step=st.floats(0.01, 10))
+def test_lsq_is_its_formula(u, bits, signed, step):
+    """Esser et al. 2020, equations 3 and 5, element by element."""
+    q = QParams(step, bits, signed)
+    x = np.array(u) * step
+    weights = np.arange(1.0, len(x) + 1)
+    dx, dstep = grads_of(
+        weights, x, np.array(step), run=lambda v, s: lsq(v, s, None, q.lo, q.hi, 1.0)
+    )
+    wanted_x, wanted_step = [], 0.0
+    for value, weight in zip(x, weights, strict=True):
+        scaled = value / step
+        inside = q.lo < scaled < q.hi
+        wanted_x.append(weight * inside)
+        wanted_step += weight * (
+            np.rint(scaled) - scaled if inside else np.clip(scaled, q.lo, q.hi)
+        )
+    near_end = np.isclose(x / step, q.lo, rtol=1e-12) | np.isclose(x / step, q.hi, rtol=1e-12)
+    np.testing.assert_array_equal(dx[~near_end], np.array(wanted_x)[~near_end])
+    if not near_end.any():
+        assert dstep == pytest.approx(wanted_step, abs=1e-9 * weights.sum())
+    assert np.array_equal(lsq(x, np.array(step), None, q.lo, q.hi, 1.0), fake_quantize(x, q))
+
+
+@given(u=lists, step=st.floats(0.05, 5), offset=st.floats(-3, 3))
+def test_lsq_plus_gives_to_the_offset_what_is_clipped(u, step, offset):
+    """Bhalgat et al. 2020, equation 4: 0 inside, 1 where x is clipped."""
+    x = np.array(u) * step + offset
+    scaled = (x - offset) / step
+    if np.isclose(scaled, 0).any() or np.isclose(scaled, 7).any():
+        return
+    weights = np.arange(1.0, len(x) + 1)
+    dx, _, doffset = grads_of(
+        weights, x, np.array(step), np.array(offset), run=lambda v, s, b: lsq(v, s, b, 0, 7, 1.0)
+    )
+    clipped = (scaled < 0) | (scaled > 7)
+    assert doffset == pytest.approx(weights[clipped].sum())
+    assert np.array_equal(dx, weights * ~clipped)
+
+
+@given(st.floats(0.1, 2), st.floats(-1, 1))
+def test_where_all_is_clipped_lsq_is_smooth_and_equals_central_differences(step, offset):
+    x = np.array([50.0, -60.0, 70.0])
+
+    def loss(s, b):
+        return float(np.sum(lsq(x, np.array(s), np.array(b), -8, 7, 1.0) * [1.0, 2.0, 4.0]))
+
+    _, dstep, doffset = grads_of(
+        np.array([1.0, 2.0, 4.0]), x, np.array(step), np.array(offset),
+        run=lambda v, s, b: lsq(v, s, b, -8, 7, 1.0),
+    )  # fmt: skip
+    e = 1e-6
+    assert dstep == pytest.approx((loss(step + e, offset) - loss(step - e, offset)) / (2 * e))
+    assert doffset == pytest.approx((loss(step, offset + e) - loss(step, offset - e)) / (2 * e))
+
+
+def test_a_step_that_many_values_share_learns_by_the_root_of_their_number():
+    """Esser et al., section 2.2: 1 / sqrt(N Qp); of a weight, N is that of one channel."""
+    grid = QParams(np.array([0.1, 0.2]), 4, axis=0)
+    x = np.array([[0.33, 5.0], [0.21, -9.0]])
+    step = Var(grid.scale)
+    backward(np.sum(LearnedGrid(grid, step).round(Var(x))))
+    one = [grads_of(1.0, row, s, run=lambda v, s: lsq(v, s, None, -8, 7, 1.0))[1]
+           for row, s in zip(x, grid.scale, strict=True)]  # fmt: skip
+    np.testing.assert_allclose(step.grad, np.array(one) / np.sqrt(2 * 7))
+
+
+@pytest.mark.parametrize(
+    ("grid", "x", "slope"),
+    [
+        (QParams(0.5, 3), [-2.1, -2.0, 0.3, 1.5, 1.6], [0, 1, 1, 1, 0]),
+        (QParams(np.array([1.0, 0.1]), 2, axis=0), [[1.0, 1.2], [0.1, 0.2]], [[1, 0], [1, 0]]),
+        (Log2Grid(3), [0.0, 0.3, 1.0, 1.1], [1, 1, 1, 0]),
+        (DynamicGrid(4), [[9.0, -3.0]], [[1, 1]]),
+    ],
+)
+def test_straight_through_is_the_identity_in_range_and_nothing_beyond(grid, x, slope):
+    x = np.array(x)
+    (g,) = grads_of(3.0, x, run=lambda v: straight_through(v, grid))
+    assert np.array_equal(g, 3.0 * np.array(slope))
+    assert np.array_equal(straight_through(x, grid), fake_quantize(x, grid))
+
+
+@pytest.fixture(scope="module")
+def model():
+    return refvit.load("nano_vit")
+
+
+@pytest.fixture(scope="module")
+def pixels(model):
+    return pixels_of(model.preprocess, Shapes10().calibration(32))
+
+
+def batch_of(model, count=8):
+    images, labels = refvit.data.shapes10("train", count)
+    return Batch(model.preprocess.normalise(images), np.eye(10, dtype=np.float32)[labels])
+
+
+def test_a_step_on_grids_of_32_bits_is_the_float_step(model, pixels):
+    """To the bit; and on 16 bits nearly."""
+    start = quantize_model(model, pixels, Recipe("w16a16", {"*.weight": Spec(16, axis=0),
+                                                            "*": Spec(16)}))  # fmt: skip
+    wide = {name: replace(q, bits=32, scale=q.scale / 2**16) for name, q in start.qparams.items()}
+    batch, tensors = batch_of(model), dict(model.params.items())
+    plain = gradients(TrainRecipe(), Student(model.config, tensors), tensors, batch)
+
+    def step(learnable):
+        student = Student(model.config, learnable.tensors, learnable.tap)
+        return gradients(TrainRecipe(), student, learnable.tensors, batch)
+
+    learnable = Learnable(replace(start, qparams=wide))
+    assert set(learnable.tensors) == set(tensors)
+    grads, loss, _ = step(learnable)
+    assert loss == plain[1]
+    assert all(np.array_equal(grads[name], g) for name, g in plain[0].items())
+    grads, loss, _ = step(Learnable(start))
+    assert loss == pytest.approx(plain[1], rel=1e-3)
+    for name, g in plain[0].items():
+        # the largest of a channel lies at its end, where LSQ gives all to the step
+        near = np.abs(grads[name] - g) <= 0.02 * np.abs(g).max() + 1e-6
+        assert near.mean() > 0.9, name
+
+
+ASYMMETRIC = changed(PRESETS["w4a4"], "*.mlp.act", symmetric=False)
+LOGARITHMIC = changed(PRESETS["w4a4"], "*.softmax", quantizer="log2")
+
+
+@pytest.mark.parametrize("recipe", [PRESETS["w4a4"], ASYMMETRIC, LOGARITHMIC, PRESETS["w3a3"]])
+def test_what_learns_begins_as_the_simulated_model_and_settles_into_it(model, pixels, recipe):
+    start = quantize_model(model, pixels, recipe)
+    learnable = Learnable(start)
+    tap = learnable.tap(learnable.tensors)
+    assert type(tap) is FakeQuantize
+    settled = learnable.settled(learnable.tensors)
+    exact = start(pixels)
+    for found in (model(pixels, tap=tap), settled(pixels)):
+        # scales are float32 while learning: a tie may fall to its other side, an image with it
+        assert np.mean(np.abs(found - exact).max(1) > 1e-4) < 0.2
+
+
+def test_learned_steps_stay_positive_at_any_rate(model, pixels):
+    learnable = Learnable(quantize_model(model, pixels, "w4a4"))
+    wild = {
+        name: t - np.float32(30) if name.endswith("@step") else t
+        for name, t in learnable.tensors.items()
+    }
+    settled = learnable.settled(wild)
+    assert all((q.scale > 0).all() for q in settled.qparams.values())
+
+
+def test_every_step_is_learned(model, pixels):
+    learnable = Learnable(quantize_model(model, pixels, "w4a4"))
+    student = Student(model.config, learnable.tensors, learnable.tap)
+    grads, _, _ = gradients(TrainRecipe(), student, learnable.tensors, batch_of(model))
+    assert set(grads) == set(learnable.tensors)
+    assert all(np.isfinite(g).all() for g in grads.values())
+    steps = [name for name in grads if name.endswith("@step")]
+    assert {name.removesuffix("@step") for name in steps} == {
+        name for name, q in learnable.start.qparams.items() if q.bits < 24
+    }
+    assert all(np.any(grads[name]) for name in steps)
+
+
+def test_the_command_trains_on_and_writes_an_engine_that_replays(tmp_path, capsys):
+    out = tmp_path / "small.safetensors"
+    asked = ["train", "--qat", "w4a4", "--from", "nano_vit", "--images", "512", "--batch", "64",
+             "--test", "200", "--out", str(out)]  # fmt: skip
+    assert main(asked) == 0
+    first = out.read_bytes()
+    card = json.loads(out.with_suffix(".json").read_text())
+    engine = refvit.load(out)
+    assert engine.digest == card["digest"]
+    assert card["integer_top1"] == pytest.approx(card["top1"], abs=0.03)
+    assert card["recipe"]["start"] == "nano_vit"
+    assert "--from nano_vit --qat w4a4" in card["command"]
+    assert main(asked) == 0  # the finished state gives the same engine again
+    assert out.read_bytes() == first
+    capsys.readouterr()
+
+
+def test_a_float_model_goes_on_without_grids(tmp_path, capsys):
+    out = tmp_path / "tuned.safetensors"
+    asked = ["train", "nano_vit", "--from", "nano_vit", "--images", "256", "--rate", "1e-5",
+             "--test", "200", "--out", str(out)]  # fmt: skip
+    assert main(asked) == 0
+    card = json.loads(out.with_suffix(".json").read_text())
+    assert card["top1"] == pytest.approx(card["start_top1"], abs=0.02)
+    assert isinstance(refvit.load(out), type(refvit.load("nano_vit")))
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (["--qat", "w4a4"], "name it with --from"),
+        (["--qat", "w9a9", "--from", "nano_vit"], "no recipe 'w9a9'"),
+        (["--qat", "w4a4", "--from", "nano_vti"], "nano_vit"),
+    ],
+)
+def test_what_cannot_be_trained_is_one_line(asked, said, tmp_path, capsys):
+    assert main(["train", *asked, "--out", str(tmp_path / "x.safetensors")]) == 2
+    shown = capsys.readouterr().err
+    assert said in shown
+    assert "Traceback" not in shown
+
+
+def test_the_shipped_recipe_needs_a_start():
+    about = read_recipe("qat")
+    assert about["distill"] == "soft"
+    with pytest.raises(ValueError, match="--from"):
+        TrainRecipe(**about, qat="w4a4")
