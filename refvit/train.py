@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refvit.augment import augment, parse
-from refvit.autodiff import Var, backward
+from refvit.autodiff import value_and_gradients
 from refvit.files import read_tensors, write_tensors
 from refvit.images import Preprocess
 from refvit.losses import DISTILLATIONS, cross_entropy
@@ -83,7 +83,6 @@ def gradients(
     recipe: TrainRecipe, student: Student, tensors: Arrays, batch: Batch
 ) -> tuple[Arrays, float, float]:
     """Return (gradient by tensor name, loss, share of the batch classified rightly)."""
-    leaves = {name: Var(tensor) for name, tensor in tensors.items()}
     heads: dict[str, Any] = {}
 
     def keep(site: str, value: Any) -> Any:
@@ -91,13 +90,14 @@ def gradients(
             heads[site] = value
         return value
 
-    ops = FloatOps(compose(student.tap(leaves), keep), batch.pixels.dtype)
-    logits = forward(ops, batch.pixels, Params(leaves), student.config)
-    loss = student_loss(recipe, heads, batch)
-    right = float(np.mean(logits.value.argmax(1) == batch.targets.argmax(1)))
-    backward(loss)
-    grads = {name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}
-    return grads, float(loss.value), right
+    def loss(leaves: Mapping[str, Any]) -> Any:
+        ops = FloatOps(compose(student.tap(leaves), keep), batch.pixels.dtype)
+        heads["logits"] = forward(ops, batch.pixels, Params(leaves), student.config)
+        return student_loss(recipe, heads, batch)
+
+    value, grads = value_and_gradients(loss, tensors)
+    right = np.mean(heads["logits"].value.argmax(1) == batch.targets.argmax(1))
+    return grads, value, float(right)
 
 
 def sharded_gradients(

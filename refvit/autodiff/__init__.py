@@ -1,7 +1,17 @@
 """Automatic differentiation: a tape, and one rule for each function that it may hold."""
 
 from refvit.autodiff import numpy_rules, operator_rules
-from refvit.autodiff.tape import RULES, SPENT, Var, backward, getitem, unbroadcast, value_of, vjp_of
+from refvit.autodiff.tape import (
+    RULES,
+    SPENT,
+    Var,
+    backward,
+    getitem,
+    unbroadcast,
+    value_and_gradients,
+    value_of,
+    vjp_of,
+)
 
 __all__ = [
     "RULES",
@@ -12,6 +22,7 @@ __all__ = [
     "numpy_rules",
     "operator_rules",
     "unbroadcast",
+    "value_and_gradients",
     "value_of",
     "vjp_of",
 ]

@@ -24,9 +24,8 @@ def _linear(g: Array, out: Array, x: Array, weight: Array, bias: Any = None) -> 
 @vjp_of(F.softmax)
 def _softmax(g: Array, out: Array, x: Array, mask: Any = None) -> tuple[Any, ...]:
     """y * (g - sum(g * y)): the Jacobian is diag(y) - y y^T; a mask only moves x."""
-    with np.errstate(under="ignore"):  # a masked probability is rightly next to nothing
-        dx = g * out
-        dx -= out * dx.sum(-1, keepdims=True)
+    dx = g * out
+    dx -= out * dx.sum(-1, keepdims=True)
     return dx, None
 
 
@@ -45,12 +44,11 @@ def _layer_norm(g: Array, out: Array, x: Array, weight: Array, bias: Array, eps:
 @vjp_of(F.gelu)
 def _gelu(g: Array, out: Array, x: Array) -> tuple[Any, ...]:
     """Phi(x) + x phi(x); Phi(x) is out / x away from zero, so it is computed afresh."""
-    with np.errstate(under="ignore"):
-        slope = np.exp(x.dtype.type(-0.5) * x * x)
-        slope *= x.dtype.type(1 / np.sqrt(2 * np.pi))
-        slope *= x
-        slope += F.normal_cdf(x)
-        slope *= g
+    slope = np.exp(x.dtype.type(-0.5) * x * x)
+    slope *= x.dtype.type(1 / np.sqrt(2 * np.pi))
+    slope *= x
+    slope += F.normal_cdf(x)
+    slope *= g
     return (slope,)
 
 
@@ -58,11 +56,10 @@ def _gelu(g: Array, out: Array, x: Array) -> tuple[Any, ...]:
 def _gelu_tanh(g: Array, out: Array, x: Array) -> tuple[Any, ...]:
     """With t = tanh(u): (1 + t) / 2 + x (1 - t^2) u' / 2, u' = sqrt(2/pi) (1 + 3 c x^2)."""
     root = x.dtype.type(np.sqrt(2 / np.pi))
-    with np.errstate(under="ignore"):
-        square = x * x
-        t = np.tanh(root * x * (1 + x.dtype.type(0.044715) * square))
-        slope = root * (1 + x.dtype.type(3 * 0.044715) * square)
-        return (g * x.dtype.type(0.5) * (1 + t + x * (1 - t * t) * slope),)
+    square = x * x
+    t = np.tanh(root * x * (1 + x.dtype.type(0.044715) * square))
+    slope = root * (1 + x.dtype.type(3 * 0.044715) * square)
+    return (g * x.dtype.type(0.5) * (1 + t + x * (1 - t * t) * slope),)
 
 
 @vjp_of(F.roll)

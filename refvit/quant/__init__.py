@@ -32,6 +32,7 @@ from refvit.quant.ptq import quantize as quantize_model
 from refvit.quant.qat import Learnable
 from refvit.quant.quantizers import FakeQuantize
 from refvit.quant.recipe import PRESETS, Recipe, Spec, read_recipe
+from refvit.quant.reconstruct import reconstruct
 from refvit.quant.reparam import reparameterise
 from refvit.quant.rounding import ROUNDINGS, round_weights
 from refvit.quant.shift_log2 import ShiftLog2Grid
@@ -83,6 +84,7 @@ __all__ = [
     "quantize",
     "quantize_model",
     "read_recipe",
+    "reconstruct",
     "reparameterise",
     "rewrite",
     "round_weights",

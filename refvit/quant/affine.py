@@ -143,7 +143,8 @@ class QParams:
 
     def _steps(self, x: FloatArray) -> FloatArray:
         """`clip(rint(x / scale))` before the zero point is added, as floats in the dtype of x."""
-        steps = x / self.along(self.scale, x)
+        with np.errstate(under="ignore"):  # of nearly nothing, nothing
+            steps = x / self.along(self.scale, x)
         np.rint(steps, out=steps)
         lo, hi = self.lo, self.hi
         if self.symmetric:

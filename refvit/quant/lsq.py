@@ -50,7 +50,8 @@ def lsq(x: Array, step: Array, offset: Any, lo: int, hi: int, worth: float) -> A
     >>> lsq(np.array([0.9, -0.2, 9.0]), np.array(0.5), None, -2, 1, 1.0)
     array([ 0.5, -0. ,  0.5])
     """
-    out = (x if offset is None else x - offset) / step
+    with np.errstate(under="ignore"):  # a probability of nearly nothing is rounded to nothing
+        out = (x if offset is None else x - offset) / step
     np.rint(out, out=out)
     np.clip(out, lo, hi, out=out)
     out *= step
@@ -70,9 +71,8 @@ def _lsq(
     """
     if offset is not None:
         x, out = x - offset, out - offset
-    with np.errstate(under="ignore"):
-        dx = g * ((x > lo * step) & (x < hi * step))
-        dstep = unbroadcast(g * out - dx * x, step) * (g.dtype.type(worth) / step)
+    dx = g * ((x > lo * step) & (x < hi * step))
+    dstep = unbroadcast(g * out - dx * x, step) * (g.dtype.type(worth) / step)
     return dx, dstep, None if offset is None else unbroadcast(g - dx, offset), None, None, None
 
 

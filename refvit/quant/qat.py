@@ -15,6 +15,7 @@ from typing import Any, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
+from refvit.autodiff import value_of
 from refvit.params import Params
 from refvit.quant.affine import Grid, QParams, Rounds
 from refvit.quant.lsq import LearnedGrid, Straight
@@ -62,7 +63,7 @@ class Learnable:
 
     def tap(self, leaves: Mapping[str, Any]) -> FakeQuantize:
         """Return the tap that rounds with what is in `leaves`: arrays or `Var`s by name."""
-        now = self._grids({name: getattr(leaf, "value", leaf) for name, leaf in leaves.items()})
+        now = self._grids({name: value_of(leaf) for name, leaf in leaves.items()})
         return FakeQuantize(
             {name: self._rounds(name, now[name], leaves) for name in self.simulated}
         )
