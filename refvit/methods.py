@@ -19,8 +19,8 @@ from refvit.quant import (
     QuantizedModel,
     Recipe,
     Spec,
-    correct_bias,
     quantize_model,
+    reconstruct,
     reparameterise,
     round_weights,
     search_scales,
@@ -29,6 +29,8 @@ from refvit.quant import (
 
 Pixels = NDArray[Any]
 Method = Callable[[Model, Pixels, Recipe], QuantizedModel]
+SOFTMAX, GELU = "blocks.0.attn.softmax", "*.mlp.act"  # sites of probabilities and after GELU
+STEPS = 1000  # of reconstruction
 SEARCH = 32  # images of the calibration that the slower searches look at
 
 
@@ -65,6 +67,12 @@ def per_tensor(model: Model, pixels: Pixels, recipe: Recipe) -> QuantizedModel:
     return quantize_model(model, pixels, changed(recipe, "*.weight", axis=None))
 
 
+def uniform_attention(model: Model, pixels: Pixels, recipe: Recipe) -> QuantizedModel:
+    """Min-max, with equal steps for probabilities, of 4 bits or fewer: what `log2` is against."""
+    bits = few_bits(recipe)
+    return quantize_model(model, pixels, changed(recipe, "*.softmax", bits=bits))
+
+
 def log2_attention(model: Model, pixels: Pixels, recipe: Recipe) -> QuantizedModel:
     """Min-max, with powers of two for probabilities (FQ-ViT), of 4 bits or fewer."""
     return quantize_model(model, pixels, logarithmic(recipe))
@@ -72,8 +80,12 @@ def log2_attention(model: Model, pixels: Pixels, recipe: Recipe) -> QuantizedMod
 
 def logarithmic(recipe: Recipe) -> Recipe:
     """Return `recipe` with powers of two for probabilities."""
-    bits = min(4, recipe.spec("blocks.0.attn.softmax").bits)
-    return changed(recipe, "*.softmax", bits=bits, quantizer="log2")
+    return changed(recipe, "*.softmax", bits=few_bits(recipe), quantizer="log2")
+
+
+def few_bits(recipe: Recipe) -> int:
+    """Return the bits of probabilities, 4 if they have more."""
+    return min(4, recipe.spec(SOFTMAX).bits)
 
 
 def smoothed(model: Model, pixels: Pixels, recipe: Recipe) -> QuantizedModel:
@@ -84,24 +96,34 @@ def smoothed(model: Model, pixels: Pixels, recipe: Recipe) -> QuantizedModel:
 def repq(model: Model, pixels: Pixels, recipe: Recipe) -> QuantizedModel:
     """RepQ-ViT: channels of LayerNorms are brought to one range, probabilities of few bits are
     logarithmic, ranges lose the least square error."""
-    few = recipe.spec("blocks.0.attn.softmax").bits <= 4
+    few = recipe.spec(SOFTMAX).bits <= 4
     chosen = changed(logarithmic(recipe) if few else recipe, "*", observer="mse")
     return quantize_model(reparameterise(model, pixels), pixels, chosen)
 
 
 def ptq4vit(model: Model, pixels: Pixels, recipe: Recipe) -> QuantizedModel:
     """PTQ4ViT: twin steps for probabilities and GELU, scales searched by the Hessian."""
-    bits = recipe.spec("blocks.0.mlp.act").bits
-    twin = changed(recipe, "*.softmax", quantizer="twin", observer="mse").table
-    table = {"*.act": Spec(bits, quantizer="twin", observer="mse")} | dict(twin)
-    quantized = quantize_model(model, pixels, Recipe(recipe.name, table))
+    chosen = twin_gelu(changed(recipe, "*.softmax", quantizer="twin", observer="mse"))
+    quantized = quantize_model(model, pixels, chosen)
     return search_scales(quantized, pixels[:SEARCH], rounds=1, candidates=50)
 
 
+def twin_gelu(recipe: Recipe) -> Recipe:
+    """Return `recipe` with twin steps after GELU."""
+    twin = Spec(recipe.spec(GELU).bits, quantizer="twin", observer="mse")
+    others = {name: spec for name, spec in recipe.table.items() if name != GELU}
+    return Recipe(recipe.name, {GELU: twin} | others)
+
+
 def best(model: Model, pixels: Pixels, recipe: Recipe) -> QuantizedModel:
-    """Put together: RepQ-ViT's grids, then GPTQ's rounding and corrected biases."""
-    rounded = round_weights(repq(model, pixels, recipe), pixels, "gptq")
-    return correct_bias(rounded, pixels)
+    """Put together: RepQ-ViT's reparameterisation, at 4 bits and fewer powers of the root of two
+    for probabilities and PTQ4ViT's twin steps after GELU, least square errors, then
+    reconstruction."""
+    chosen = changed(recipe, "*", observer="mse")
+    if recipe.spec(SOFTMAX).bits <= 4:
+        chosen = twin_gelu(changed(chosen, "*.softmax", quantizer="log_sqrt2"))
+    calibrated = quantize_model(reparameterise(model, pixels), pixels, chosen)
+    return reconstruct(calibrated, model, pixels, STEPS)
 
 
 def rounded(name: str) -> Method:
@@ -118,6 +140,7 @@ METHODS: Mapping[str, Method] = {
     "per-tensor": per_tensor,
     "percentile": observed("percentile"),
     "mse": observed("mse"),
+    "uniform4": uniform_attention,
     "log2": log2_attention,
     "smoothquant": smoothed,
     "adaround": rounded("adaround"),

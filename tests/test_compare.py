@@ -9,7 +9,10 @@ import pytest
 import refvit
 from refvit.cli import main
 from refvit.compare import Cell, compare, table, weight_bytes
+from refvit.images import Preprocess
 from refvit.methods import METHODS, changed
+from refvit.model import Model
+from refvit.models import ViTConfig, random_params
 from refvit.quant import PRESETS, inject_outliers, packed_bytes
 from refvit.sources import Shapes10
 
@@ -28,6 +31,19 @@ def test_a_method_simulates_the_model_it_is_given(model, name):
     quantized = METHODS[name](model, pixels, PRESETS["w8a8"])
     assert np.mean(quantized(pixels).argmax(1) == model(pixels).argmax(1)) >= 0.9
     assert quantized.recipe == "w8a8"
+
+
+@pytest.mark.parametrize("recipe", ["w8a8", "w3a3"])
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_ends_in_an_engine(name, recipe, monkeypatch):
+    monkeypatch.setattr("refvit.methods.STEPS", 3)
+    config = ViTConfig(16, 2, 2, 24, image=(8, 8), patch=(4, 4), classes=5)
+    ready = Preprocess(config.image, (0.5,) * 3, (0.5,) * 3)
+    model = Model(config, random_params(config, 0), ready, tuple("abcde"))
+    pixels = np.random.default_rng(0).normal(size=(16, 3, 8, 8)).astype(np.float32)
+    quantized = METHODS[name](model, pixels, PRESETS[recipe])
+    engine = refvit.compile(quantized)
+    assert all(row.passes for row in refvit.lockstep(quantized, engine, pixels[:2]))
 
 
 def test_a_grid_is_the_same_however_it_is_run_and_resumes(model, tmp_path, monkeypatch):
