@@ -7,6 +7,7 @@ Large ViTs have such channels (Du, Gong and Chu, section II); a small trained on
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,8 @@ def inject_outliers(model: Model, factor: float, channels: int = 3, seed: int = 
         scale[rng.choice(fold.width, channels, replace=False)] = 1 / factor
         return scale, np.zeros(fold.width)
 
-    return rewrite(model, choose)
+    worse = rewrite(model, choose)
+    return replace(worse, source=f"{model.source}, outliers x {factor:g}")  # results tell it apart
 
 
 def smooth(model: Model, pixels: NDArray[Any], alpha: float = 0.5) -> Model:
