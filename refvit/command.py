@@ -23,7 +23,8 @@ def refuse_options(args: argparse.Namespace, *names: str) -> None:
     """Raise ValueError for an option that was given with an engine, of which it changes nothing."""
     for name in names:
         if getattr(args, name) is not None:
-            raise ValueError(f"{args.model} is compiled already: --{name} changes nothing of it")
+            option = name.replace("_", "-")
+            raise ValueError(f"{args.model} is compiled already: --{option} changes nothing of it")
 
 
 def check_jobs(args: argparse.Namespace) -> None:

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-import refvit
 from refvit.command import float_model
 from refvit.integer import compile
 from refvit.lockstep import Difference, lockstep
-from refvit.quantize_command import add_options, calibration
+from refvit.quantize_command import add_options, simulated
 
 
 def add_lockstep(parser: argparse.ArgumentParser) -> None:
@@ -26,11 +25,10 @@ def run_lockstep(args: argparse.Namespace) -> tuple[str, Any]:
     model = float_model(args, "lockstep compares an engine with its float model")
     if args.images < 1:
         raise ValueError(f"--images is at least 1, got {args.images}")
-    pixels, what = calibration(model, args.calibration)
-    recipe, kernels = args.recipe or "w8a8", args.kernels or "refvit"
-    quantized = refvit.quantize(model, pixels, recipe)
-    rows = lockstep(quantized, compile(quantized, kernels), pixels[: args.images])
-    head = f"{args.model}, {recipe}, kernels {kernels}, {args.images} images; calibrated on {what}"
+    quantized, pixels, how = simulated(model, args)
+    kernels, pixels = args.kernels or "refvit", pixels[: args.images]
+    rows = lockstep(quantized, compile(quantized, kernels), pixels)
+    head = f"{args.model}, {how}, kernels {kernels}; {len(pixels)} images"
     about = {"ok": all(row.passes for row in rows), "rows": [asdict(row) for row in rows]}
     off = [row.site for row in rows if not row.passes]
     verdict = (

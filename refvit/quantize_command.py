@@ -20,18 +20,22 @@ from refvit.integer import IntegerModel, Proof, compile, widest
 from refvit.integer.kernels.profiles import PROFILES
 from refvit.lockstep import lockstep
 from refvit.matching import perhaps
+from refvit.methods import METHODS, method
 from refvit.model import Model
 from refvit.quant import QuantizedModel
+from refvit.quant.recipe import recipe as find_recipe
 from refvit.sources import parse_source, pixels_of
 
 NOISE = 16  # images of noise that a model without data is calibrated on
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the recipe, the calibration data and the kernel profile."""
+    """Add the recipe, the method, the calibration data and the kernel profile."""
     parser.add_argument("--recipe", help="how to quantize (w8a8), or a TOML file")
+    parser.add_argument("--method", metavar="NAME", help=f"{', '.join(METHODS)} (minmax)")
+    parser.add_argument("--calibration", metavar="DATA", help="shapes10, idx:DIR or folder:DIR")
     parser.add_argument(
-        "--calibration", metavar="DATA", help="shapes10, idx:DIR or folder:DIR, 128 images of it"
+        "--calibration-images", type=int, metavar="N", help=f"how many of it ({CALIBRATION})"
     )
     parser.add_argument("--kernels", help=f"one of {', '.join(PROFILES)} (refvit)")
 
@@ -56,31 +60,40 @@ def add_profiles(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--count", type=int, default=1000, metavar="N", help="test images (1000)")
 
 
-def calibration(model: Model, data: str | None) -> tuple[NDArray[Any], str]:
-    """Return pixels to calibrate on, and what they are: of `data`, else shapes10 where the model
-    takes its images, else noise, which is good for ranges and sizes only."""
+def calibration(model: Model, data: str | None, images: int | None) -> tuple[NDArray[Any], str]:
+    """Return `images` pixels to calibrate on, and what they are: of `data`, else shapes10 where the
+    model takes its images, else noise, which is good for ranges and sizes only."""
     height, width = model.config.image
+    if images is not None and images < 1:
+        raise ValueError(f"--calibration-images is at least 1, got {images}")
     if data == "":
         raise ValueError("--calibration names data: shapes10, idx:DIR or folder:DIR")
     if data is not None or (height, width, model.config.channels) == (32, 32, 3):
         name = data or "shapes10"
-        images = parse_source(name, model.labels).calibration(CALIBRATION)
-        return pixels_of(model.preprocess, images), f"{len(images)} images of {name}"
-    shape = (NOISE, model.config.channels, height, width)
+        found = parse_source(name, model.labels).calibration(images or CALIBRATION)
+        return pixels_of(model.preprocess, found), f"{len(found)} images of {name}"
+    shape = (images or NOISE, model.config.channels, height, width)
     noise = np.random.default_rng(0).standard_normal(shape, np.float32)
-    return noise, f"{NOISE} images of noise; name yours with --calibration"
+    return noise, f"{len(noise)} images of noise; name yours with --calibration"
 
 
 def made(args: argparse.Namespace) -> tuple[IntegerModel, str]:
     """Return the engine that MODEL is, or is compiled to, and how it came about."""
     model = refvit.load(args.model, **dict(args.known))
     if isinstance(model, IntegerModel):
-        refuse_options(args, "recipe", "calibration", "kernels")
+        refuse_options(args, "recipe", "method", "calibration", "calibration_images", "kernels")
         return model, f"read from {args.model}"
-    pixels, what = calibration(model, args.calibration)
-    recipe = args.recipe or "w8a8"
-    engine = compile(refvit.quantize(model, pixels, recipe), args.kernels or "refvit")
-    return engine, f"{recipe}, calibrated on {what}"
+    quantized, _, how = simulated(model, args)
+    return compile(quantized, args.kernels or "refvit"), how
+
+
+def simulated(model: Model, args: argparse.Namespace) -> tuple[QuantizedModel, NDArray[Any], str]:
+    """Return a float model quantized as the options say, what it was calibrated on, and how."""
+    chosen, name = method(args.method or "minmax"), args.recipe or "w8a8"
+    recipe = find_recipe(name)
+    pixels, what = calibration(model, args.calibration, args.calibration_images)
+    by = f" by {args.method}" if args.method else ""
+    return chosen(model, pixels, recipe), pixels, f"{name}{by}, calibrated on {what}"
 
 
 def run_quantize(args: argparse.Namespace) -> tuple[str, Any]:

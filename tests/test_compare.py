@@ -112,3 +112,18 @@ def test_the_command_prints_the_grid(capsys):
     argv = ["compare", "nano_vit", "--methods", "minmax", "--recipes", "w8a8", "--count", "20"]
     assert main([*argv, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["method"] == "minmax"
+
+
+def test_the_command_quantizes_by_a_method_and_tells_engines_apart(tmp_path, capsys):
+    plain, better = tmp_path / "plain.safetensors", tmp_path / "better.safetensors"
+    asked = ["quantize", "nano_vit", "--recipe", "w4a4", "--calibration-images", "16"]
+    assert main([*asked, "-o", str(plain)]) == 0
+    assert main([*asked, "--method", "repq", "-o", str(better)]) == 0
+    assert "w4a4 by repq, calibrated on 16 images of shapes10" in capsys.readouterr().out
+    assert refvit.load(plain).digest != refvit.load(better).digest
+    assert main(["prove", str(better), "--method", "mse"]) == 2
+    assert "--method changes nothing of it" in capsys.readouterr().err
+    assert main([*asked, "--method", "repqq", "-o", str(plain)]) == 2
+    assert "no method 'repqq'" in capsys.readouterr().err
+    assert main(["lockstep", "nano_vit", "--method", "repq", "--images", "1"]) == 0
+    assert "w8a8 by repq" in capsys.readouterr().out
