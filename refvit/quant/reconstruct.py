@@ -4,7 +4,7 @@ After calibration every block of the model is a little wrong, and the errors add
 norms and biases are learned together, by the gradients of quantization-aware training, so that the
 residual stream behind every block, and the logits, come to what they are in the float model. BRECQ
 (Li, Gong, Tan, Yang, Hu, Zhang, Yu, Wang and Gu 2021) introduced it block by block, with rounding
-alone learned; QDrop and, for vision transformers, I&S-ViT (Zhong, Hu, Huang, Zhang and Ji 2023,
+alone learned; QDrop and, for vision transformers, I&S-ViT (Zhong, Hu, Lin, Chen and Ji 2023,
 which also learns from 1,024 images) follow it. Here one pass holds all blocks, so that a block
 learns in front of the errors that are left to it.
 """
