@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import refvit
+
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 NUMBER = re.compile(r"\d[\d,]*\.?\d*")
 
@@ -27,3 +29,12 @@ def test_every_file_named_exists():
     root = Path(__file__).parents[1]
     for name in re.findall(r"`(refvit/[\w/]+\.py|notebooks/[\w.]+)`", README):
         assert (root / name).exists(), name
+
+
+def test_the_methods_compose_as_shown():
+    code = re.search(r"```python\n(from refvit\.quant import .*?)```", README, re.S)[1]
+    found = {"refvit": refvit}
+    exec(code, found)
+    pixels, engine = found["pixels"], found["engine"]
+    same = engine(pixels).argmax(1) == found["model"](pixels).argmax(1)
+    assert same.mean() > 0.9
