@@ -1,15 +1,16 @@
 """`refvit compare`: a grid of methods and widths on one model, as a table that can be resumed.
 
 Every cell is a pure function of its name, so a grid may be shared by any
-`concurrent.futures.Executor` and goes on where a stopped one ended.
+`concurrent.futures.Executor`, one of a cluster too, and goes on where a stopped one ended. What
+travels to a worker is the model, the source and two names.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
-from concurrent.futures import Executor, Future
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, wait
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from refvit.quant.recipe import recipe as find_recipe
 from refvit.sources import Source, parse_source, pixels_of
 
 SIGNAL = 50  # test images whose logits are compared with the float ones
+Key = tuple[str, str]  # method, recipe
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,10 @@ def compare(
 ) -> list[Cell]:
     """Return the cells of a grid, method by method; cells in the file `kept` are not done again.
 
-    The file is written after every cell. Raises ValueError for an unknown method or recipe, or for
-    a file that belongs to another model, source or count.
+    The file is written when a cell finishes, in whatever order `executor` finishes them. If one
+    fails, those that have not begun are cancelled and its error is raised; what is finished stays
+    in the file. Raises ValueError for an unknown method or recipe, or for a file that belongs to
+    another model, source or count.
     """
     for name in methods:
         method(name)
@@ -92,12 +96,8 @@ def compare(
     wanted = [(name, recipe) for name in methods for recipe in recipes]
     left = [key for key in wanted if key not in done]
     bar = Progress("compare", len(wanted), "cells", done=len(wanted) - len(left))
-    waiting: list[tuple[tuple[str, str], Future[Cell] | None]] = [
-        (key, executor.submit(compare_cell, model, source, *key, count) if executor else None)
-        for key in left
-    ]
-    for key, future in waiting:
-        done[key] = future.result() if future else compare_cell(model, source, *key, count)
+    for key, cell in as_finished(model, source, left, count, executor):
+        done[key] = cell
         bar.advance(1, " ".join(key))
         if kept is not None:
             cells = [asdict(cell) for cell in done.values()]
@@ -106,7 +106,36 @@ def compare(
     return [done[key] for key in wanted]
 
 
-def restored(kept: Path | None, about: dict[str, Any]) -> dict[tuple[str, str], Cell]:
+def as_finished(
+    model: Model, source: Source, keys: Sequence[Key], count: int | None, executor: Executor | None
+) -> Iterator[tuple[Key, Cell]]:
+    """Yield cells as they finish: in turn, or in whatever order `executor` finishes them.
+
+    When one fails, the others are cancelled; those that run on all the same, as the running ones
+    of a pool do, are yielded before its error is raised.
+    """
+    if executor is None:
+        yield from ((key, compare_cell(model, source, *key, count)) for key in keys)
+        return
+    futures = {executor.submit(compare_cell, model, source, *key, count): key for key in keys}
+    waiting, error = set(futures), None
+    try:
+        while waiting:
+            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            for future in done:
+                error = error or future.exception()
+                if not future.exception():
+                    yield futures[future], future.result()
+            if error:
+                waiting = {future for future in waiting if not future.cancel()}
+        if error:
+            raise error
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+def restored(kept: Path | None, about: dict[str, Any]) -> dict[Key, Cell]:
     """Return the cells in a file, by method and recipe; none if there is no file."""
     if kept is None or not kept.exists():
         return {}

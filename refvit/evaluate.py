@@ -97,9 +97,9 @@ def evaluate(
     A float model is evaluated as `engine` says: "float", "simulated" or "integer", the latter two
     quantized by `recipe` with 128 calibration images of the source; a quantized or compiled model
     as it is, and compared with the float model `exact` if one is given. `executor` shares the
-    batches; one of processes needs a source and model that can be sent there, as all of refvit's
-    can. Raises ValueError for an unknown engine, or for classes of the source that are not the
-    model's.
+    batches; one of processes or of a cluster needs a source and model that can be sent there, as
+    all of refvit's can. Raises ValueError for an unknown engine, or for classes of the source that
+    are not the model's.
     """
     source = Shapes10() if source is None else source
     ready, stem, engine = prepared(model, source, engine, recipe)

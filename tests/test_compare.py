@@ -1,20 +1,27 @@
 """Methods by name, and the grid that compares them."""
 
+import io
 import json
+import pickle
+import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
 import refvit
 from refvit.cli import main
-from refvit.compare import Cell, compare, table, weight_bytes
+from refvit.compare import Cell, compare, compare_cell, table, weight_bytes
+from refvit.evaluate import Task, run_task
 from refvit.images import Preprocess
 from refvit.methods import METHODS, changed
 from refvit.model import Model
 from refvit.models import ViTConfig, random_params
 from refvit.quant import PRESETS, inject_outliers, packed_bytes
-from refvit.sources import Shapes10
+from refvit.sources import Folder, Idx, Shapes10
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +73,108 @@ def test_a_grid_is_the_same_however_it_is_run_and_resumes(model, tmp_path, monke
     assert done == [("per-tensor", "w4a4", 30)]
     with pytest.raises(ValueError, match="holds another grid"):
         compare(model, Shapes10(), *asked[:2], 31, kept=kept)
+
+
+def until(said):
+    """Wait for what another thread does."""
+    end = time.monotonic() + 60
+    while not said():
+        assert time.monotonic() < end, "waited a minute"
+        time.sleep(0.005)
+
+
+def names_in(kept):
+    return [cell["method"] for cell in json.loads(kept.read_text())["cells"]]
+
+
+@pytest.fixture
+def staged(monkeypatch):
+    """Cells that wait for what is said by their method; `began` are the methods in order."""
+    waits, began = {}, []
+
+    def cell(model, source, name, recipe, count):
+        began.append(name)
+        until(waits.get(name, lambda: True))
+        if name == "percentile":
+            raise RuntimeError("percentile failed")
+        return Cell(name, recipe, count, 0.5, 0.5, 1, 1.0)
+
+    monkeypatch.setattr("refvit.compare.compare_cell", cell)
+    return waits, began
+
+
+def test_a_cell_is_in_the_file_while_an_earlier_one_still_runs(model, tmp_path, staged):
+    kept, methods = tmp_path / "grid.json", ("minmax", "mse", "log2")
+    staged[0]["minmax"] = lambda: kept.exists() and names_in(kept) == ["mse", "log2"]
+    with ThreadPoolExecutor(2) as pool:
+        cells = compare(model, Shapes10(), methods, ("w8a8",), 1, pool, kept)
+    assert [cell.method for cell in cells] == list(methods), "method by method all the same"
+    assert names_in(kept) == ["mse", "log2", "minmax"]
+
+
+class Listed(ThreadPoolExecutor):
+    """Two threads, and the futures they were given."""
+
+    def __init__(self):
+        super().__init__(2)
+        self.futures = []
+
+    def submit(self, *args):
+        self.futures.append(super().submit(*args))
+        return self.futures[-1]
+
+
+def test_a_failure_cancels_what_waits_and_keeps_what_finishes(model, tmp_path, staged):
+    waits, began = staged
+    kept, methods = tmp_path / "grid.json", ("minmax", "percentile", "mse", "log2", "gptq")
+    with Listed() as pool:
+        waits["percentile"] = lambda: kept.exists() and "mse" in began
+        waits["mse"] = waits["log2"] = lambda: [f.cancelled() for f in pool.futures[4:]] == [True]
+        with pytest.raises(RuntimeError, match="percentile failed"):
+            compare(model, Shapes10(), methods, ("w8a8",), 1, pool, kept)
+    assert {"minmax", "mse"} <= set(names_in(kept)), "mse ran on when percentile failed"
+    assert set(began) == {"percentile", *names_in(kept)}, (
+        "log2 began before it was cancelled, or not"
+    )
+    assert "gptq" not in began
+
+
+def test_a_grid_that_is_stopped_leaves_nothing_waiting(model, tmp_path, staged, monkeypatch):
+    waits, began = staged
+    monkeypatch.setattr("refvit.compare.write_text", Mock(side_effect=KeyboardInterrupt))
+    methods = ("minmax", "mse", "log2", "gptq")
+    with Listed() as pool:
+        waits["mse"] = waits["log2"] = lambda: [f.cancelled() for f in pool.futures[3:]] == [True]
+        with pytest.raises(KeyboardInterrupt):
+            compare(model, Shapes10(), methods, ("w8a8",), 1, pool, tmp_path / "grid.json")
+    assert "gptq" not in began
+
+
+class Reader(pickle.Unpickler):
+    """Reads a pickle and keeps which packages it imports."""
+
+    def __init__(self, raw):
+        super().__init__(io.BytesIO(raw))
+        self.tops = set()
+
+    def find_class(self, module, name):
+        self.tops.add(module.partition(".")[0])
+        return super().find_class(module, name)
+
+
+@pytest.mark.parametrize(
+    "source", [Shapes10(), Idx(Path("mnist")), Folder(Path("pictures"), ("a", "b"))]
+)
+def test_what_travels_to_a_worker_is_read_with_refvit_and_numpy_only(model, source):
+    pixels = model.preprocess.normalise(refvit.data.shapes10("calibration", 4)[0])
+    engine = refvit.compile(refvit.quantize(model, pixels))
+    for sent in (
+        (compare_cell, model, source, "minmax", "w8a8", 30),
+        (run_task, Task(engine, model, source, 0, 50)),
+    ):
+        reader = Reader(pickle.dumps(sent))
+        assert reader.load()[0] is sent[0]
+        assert reader.tops <= {"refvit", "numpy", *sys.stdlib_module_names}
 
 
 def test_bytes_are_those_of_packed_weights_and_their_scales(model):
