@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, wait
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +49,11 @@ class Cell:
     sqnr: float
 
 
-def compare_cell(model: Model, source: Source, name: str, recipe: str, count: int | None) -> Cell:
-    """Return one cell: quantize `model` on calibration images of `source`, test the rest."""
-    pixels = pixels_of(model.preprocess, source.calibration(CALIBRATION))
+def compare_cell(
+    model: Model, source: Source, name: str, recipe: str, count: int | None, images: int
+) -> Cell:
+    """Return one cell: quantize `model` on `images` calibration images of `source`, test others."""
+    pixels = pixels_of(model.preprocess, source.calibration(images))
     quantized = method(name)(model, pixels, find_recipe(recipe))
     found = evaluate(quantized, source, count, exact=model)
     shown = pixels_of(model.preprocess, source.test(0, SIGNAL)[0])
@@ -79,24 +82,29 @@ def compare(
     count: int | None = 1000,
     executor: Executor | None = None,
     kept: Path | None = None,
+    images: int = CALIBRATION,
 ) -> list[Cell]:
     """Return the cells of a grid, method by method; cells in the file `kept` are not done again.
+
+    `count` test images, all if None, after calibration on `images` others.
 
     The file is written when a cell finishes, in whatever order `executor` finishes them. If one
     fails, those that have not begun are cancelled and its error is raised; what is finished stays
     in the file. Raises ValueError for an unknown method or recipe, or for a file that belongs to
-    another model, source or count.
+    another model, source, count or number of calibration images.
     """
     for name in methods:
         method(name)
     for recipe in recipes:
         find_recipe(recipe)
     about = {"model": Path(model.source).name, "source": source.name, "count": count}
+    about["calibration"] = images
     done = restored(kept, about)
     wanted = [(name, recipe) for name in methods for recipe in recipes]
     left = [key for key in wanted if key not in done]
     bar = Progress("compare", len(wanted), "cells", done=len(wanted) - len(left))
-    for key, cell in as_finished(model, source, left, count, executor):
+    ask = partial(compare_cell, count=count, images=images)
+    for key, cell in as_finished(partial(ask, model, source), left, executor):
         done[key] = cell
         bar.advance(1, " ".join(key))
         if kept is not None:
@@ -107,7 +115,7 @@ def compare(
 
 
 def as_finished(
-    model: Model, source: Source, keys: Sequence[Key], count: int | None, executor: Executor | None
+    cell: Callable[[str, str], Cell], keys: Sequence[Key], executor: Executor | None
 ) -> Iterator[tuple[Key, Cell]]:
     """Yield cells as they finish: in turn, or in whatever order `executor` finishes them.
 
@@ -115,9 +123,9 @@ def as_finished(
     of a pool do, are yielded before its error is raised.
     """
     if executor is None:
-        yield from ((key, compare_cell(model, source, *key, count)) for key in keys)
+        yield from ((key, cell(*key)) for key in keys)
         return
-    futures = {executor.submit(compare_cell, model, source, *key, count): key for key in keys}
+    futures = {executor.submit(cell, *key): key for key in keys}
     waiting, error = set(futures), None
     try:
         while waiting:
@@ -174,6 +182,10 @@ def add_compare(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--outliers", type=float, metavar="FACTOR", help="inject outliers first")
     parser.add_argument("--count", type=int, default=1000, metavar="N", help="test images (1000)")
+    parser.add_argument(
+        "--calibration-images", type=int, default=CALIBRATION, metavar="N",
+        help=f"images of the data to calibrate on ({CALIBRATION})",
+    )  # fmt: skip
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (1)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="JSON to write and resume from")
 
@@ -181,13 +193,23 @@ def add_compare(parser: argparse.ArgumentParser) -> None:
 def run_compare(args: argparse.Namespace) -> tuple[str, Any]:
     """Run the grid, or what is left of it, and print the table."""
     check_jobs(args)
+    if args.calibration_images < 1:
+        raise ValueError(f"--calibration-images is at least 1, got {args.calibration_images}")
     model = float_model(args, "compare quantizes a float model")
     source = parse_source(args.data, model.labels)
     model = inject_outliers(model, args.outliers) if args.outliers else model
     if args.out is not None:
         writable(args.out)
     with processes(args.jobs) as pool:
-        cells = compare(model, source, args.methods, args.recipes, args.count, pool, args.out)
+        cells = compare(
+            model, source, args.methods, args.recipes, args.count, pool, args.out,
+            args.calibration_images,
+        )  # fmt: skip
+    exact = evaluate(model, source, args.count).top1
     outliers = f", outliers x {args.outliers:g}" if args.outliers else ""
-    head = f"{args.model}{outliers}, {cells[0].count:,} test images of {source.name}: top-1, SQNR"
-    return f"{head}\n\n{table(cells)}", [asdict(cell) for cell in cells]
+    head = (
+        f"{args.model}{outliers}: top-1 of {cells[0].count:,} test images of {source.name}, SQNR "
+        f"of the logits; float {exact:.2%}, {args.calibration_images:,} calibration images"
+    )
+    about = {"float_top1": exact, "cells": [asdict(cell) for cell in cells]}
+    return f"{head}\n\n{table(cells)}", about
