@@ -70,13 +70,14 @@ def student_loss(recipe: TrainRecipe, heads: dict[str, Any], batch: Batch) -> An
 @dataclass(frozen=True)
 class Student:
     """What learns: a configuration, what its tensors are at first, and the tap that its forward
-    has, made of them as they are now; and how it wants its images, if not as all that is trained
-    here does."""
+    has, made of them as they are now; how it wants its images, if not as all that is trained here
+    does; and what its tensors cost besides the loss of their logits."""
 
     config: Config
     tensors: Arrays
     tap: Callable[[Mapping[str, Any]], Tap] = lambda leaves: untouched
     preprocess: Preprocess | None = None
+    penalty: Callable[[Mapping[str, Any]], Any] | None = None  # of its tensors, added to the loss
 
 
 def gradients(
@@ -93,7 +94,8 @@ def gradients(
     def loss(leaves: Mapping[str, Any]) -> Any:
         ops = FloatOps(compose(student.tap(leaves), keep), batch.pixels.dtype)
         heads["logits"] = forward(ops, batch.pixels, Params(leaves), student.config)
-        return student_loss(recipe, heads, batch)
+        found = student_loss(recipe, heads, batch)
+        return found if student.penalty is None else found + student.penalty(leaves)
 
     value, grads = value_and_gradients(loss, tensors)
     right = np.mean(heads["logits"].value.argmax(1) == batch.targets.argmax(1))

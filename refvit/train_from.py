@@ -65,7 +65,8 @@ def learn(model: Model, source: Source, recipe: TrainRecipe, state: Path) -> Qua
     images = source.calibration(CALIBRATION)
     chosen = changed(find_recipe(recipe.qat), "*", observer="mse")
     start = Learnable(quantize_model(model, pixels_of(model.preprocess, images), chosen))
-    student = Student(model.config, start.tensors, start.tap, model.preprocess)
+    penalty = (lambda leaves: start.damping(leaves) * recipe.damping) if recipe.damping else None
+    student = Student(model.config, start.tensors, start.tap, model.preprocess, penalty)
     teacher = teacher_from(model, recipe)
     return start.settled(dict(train(recipe, state, source, teacher, student=student).items()))
 

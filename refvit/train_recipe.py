@@ -53,6 +53,7 @@ class TrainRecipe:
     difficulty: float = say("of shapes10, 0 to 1", DIFFICULTY)
     seed: int = say("of weights and images", 0)
     start: str = say("model to go on from, in place of random weights", "")
+    damping: float = say("pull of weights to their codes, with qat", 0.0)
     qat: str = say("recipe of quantization-aware training, as w4a4, none for float", "")
 
     def __post_init__(self) -> None:
@@ -71,8 +72,11 @@ class TrainRecipe:
             )
         if not (0 < self.rate < math.inf and 0 < self.clip < math.inf):
             raise ValueError(f"rate and clip are above 0; got {self}")
-        if not (0 <= self.decay < 1 and 0 <= self.ema < 1 and self.warmup >= 0):
-            raise ValueError(f"decay and ema lie in [0, 1), warmup is not below 0; got {self}")
+        not_below = min(self.warmup, self.damping)
+        if not (0 <= self.decay < 1 and 0 <= self.ema < 1 and 0 <= not_below < math.inf):
+            raise ValueError(
+                f"decay and ema lie in [0, 1), warmup and damping are not below 0; got {self}"
+            )
         shares = (self.difficulty, self.smoothing, self.alpha)
         if not all(0 <= share <= 1 for share in shares) or self.smoothing == 1 or self.seed < 0:
             raise ValueError(

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import refvit
-from refvit.autodiff import Var, backward
+from refvit.autodiff import Var, backward, value_and_gradients
 from refvit.cli import main
 from refvit.methods import changed
+from refvit.optim import AdamW, fresh
 from refvit.quant import (
     PRESETS,
     DynamicGrid,
@@ -253,3 +254,26 @@ def test_the_shipped_recipe_needs_a_start():
     assert about["distill"] == "soft"
     with pytest.raises(ValueError, match="--from"):
         TrainRecipe(**about, qat="w4a4")
+
+
+def test_damping_is_its_sum_and_pulls_every_weight_to_its_code(model, pixels):
+    learnable = Learnable(quantize_model(model, pixels, "w4a4"))
+    value, grads = value_and_gradients(learnable.damping, learnable.tensors)
+    tap, total = learnable.tap(learnable.tensors), 0.0
+    weights = {name: t for name, t in learnable.tensors.items() if name.endswith(".weight")}
+    for name, t in weights.items():
+        if name in learnable.start.qparams:
+            error = t.astype(np.float64) - tap(name, t)
+            total += np.square(error).sum()
+            np.testing.assert_allclose(grads[name], 2 * error, atol=1e-6)
+    assert value == pytest.approx(total, rel=1e-4)
+    assert set(grads) == set(weights) & set(learnable.start.qparams)
+
+
+def test_damping_alone_brings_weights_to_codes(model, pixels):
+    learnable = Learnable(quantize_model(model, pixels, "w3a3"))
+    optimiser, state = AdamW(decay=0.0), fresh(learnable.tensors)
+    for _ in range(12):
+        _, grads = value_and_gradients(learnable.damping, state.params)
+        state = optimiser.update(state, grads, 1e-3)
+    assert learnable.damping(state.params) < 0.7 * learnable.damping(learnable.tensors)

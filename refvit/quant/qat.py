@@ -68,6 +68,17 @@ class Learnable:
             {name: self._rounds(name, now[name], leaves) for name in self.simulated}
         )
 
+    def damping(self, leaves: Mapping[str, Any]) -> Any:
+        """Return the sum over all weights of (w - w on its grid)^2, the latter held still: a loss
+        that pulls each weight to the code it rounds to, so that it no longer goes to and fro
+        between two (Nagel, Fournarakis, Bondarenko and Blankevoort 2022, section 4.1)."""
+        tap, total = self.tap({name: value_of(leaf) for name, leaf in leaves.items()}), 0.0
+        for name in sorted(self.simulated):
+            if name.endswith(".weight"):
+                error = leaves[name] - tap(name, value_of(leaves[name]))
+                total = total + np.sum(error * error)
+        return total
+
     def settled(self, tensors: Mapping[str, NDArray[Any]]) -> QuantizedModel:
         """Return the quantized model that has learned `tensors`, its zero points whole codes."""
         own = {name: tensors[name] for name, _ in self.start.params.items()}
