@@ -8,6 +8,7 @@ travels to a worker is the model, the source and two names.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, wait
@@ -65,12 +66,14 @@ def compare_cell(
 
 
 def weight_bytes(quantized: QuantizedModel) -> int:
-    """Return the bytes of all weights, packed, and of one float32 for each of their scales."""
+    """Return the bytes of all weights, packed, of one float32 for each of their scales, and of a
+    code for each zero point."""
     total = 0
     for name, tensor in quantized.params.items():
         grid = quantized.qparams.get(name)
         if name.endswith(".weight") and isinstance(grid, QParams):
-            total += packed_bytes(tensor.size, grid.bits) + 4 * grid.scale.size
+            per_scale = 4 if grid.symmetric else 4 + grid.dtype.itemsize
+            total += packed_bytes(tensor.size, grid.bits) + per_scale * grid.scale.size
     return total
 
 
@@ -91,15 +94,14 @@ def compare(
     The file is written when a cell finishes, in whatever order `executor` finishes them. If one
     fails, those that have not begun are cancelled and its error is raised; what is finished stays
     in the file. Raises ValueError for an unknown method or recipe, or for a file that belongs to
-    another model, source, count or number of calibration images.
+    another model, source, count or number of calibration images, or other lines of a recipe.
     """
     for name in methods:
         method(name)
     for recipe in recipes:
         find_recipe(recipe)
-    about = {"model": Path(model.source).name, "source": source.name, "count": count}
-    about["calibration"] = images
-    done = restored(kept, about)
+    about = identity(model, source, recipes) | {"count": count, "calibration": images}
+    done, about["recipes"] = restored(kept, about)
     wanted = [(name, recipe) for name in methods for recipe in recipes]
     left = [key for key in wanted if key not in done]
     bar = Progress("compare", len(wanted), "cells", done=len(wanted) - len(left))
@@ -143,18 +145,38 @@ def as_finished(
             future.cancel()
 
 
-def restored(kept: Path | None, about: dict[str, Any]) -> dict[Key, Cell]:
-    """Return the cells in a file, by method and recipe; none if there is no file."""
+def identity(model: Model, source: Source, recipes: Sequence[str]) -> dict[str, Any]:
+    """Return what results belong to: the source, and digests of the model and of each recipe."""
+    tensors = (name.encode() + np.asarray(t).tobytes() for name, t in model.params.items())
+    return {
+        "model": Path(model.source).name,
+        "digest": digest(repr((model.config, model.preprocess)).encode() + b"".join(tensors)),
+        "source": source.name,
+        "recipes": {name: digest(find_recipe(name).to_toml().encode()) for name in recipes},
+    }
+
+
+def digest(content: bytes) -> str:
+    """Return the first 16 digits of the sha256 of `content`."""
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def restored(kept: Path | None, about: dict[str, Any]) -> tuple[dict[Key, Cell], dict[str, str]]:
+    """Return the cells in a file, by method and recipe, none if there is no file; and the recipes
+    of the file and of the grid that is asked for."""
+    asked = about["recipes"]
     if kept is None or not kept.exists():
-        return {}
+        return {}, asked
     found = read_json(kept)
-    if {key: found.get(key) for key in about} != about:
+    said = dict(found.get("recipes") or {})
+    about = about | {"recipes": said}
+    if {key: found.get(key) for key in about} != about or said | asked != asked | said:
         raise ValueError(f"{str(kept)!r} holds another grid; name a new file")
     try:
         cells = [Cell(**cell) for cell in found["cells"]]
     except (TypeError, KeyError) as error:
         raise ValueError(f"{str(kept)!r} is not a grid of cells: {error}") from None
-    return {(cell.method, cell.recipe): cell for cell in cells}
+    return {(cell.method, cell.recipe): cell for cell in cells}, said | asked
 
 
 def table(cells: Sequence[Cell]) -> str:
@@ -197,7 +219,7 @@ def run_compare(args: argparse.Namespace) -> tuple[str, Any]:
         raise ValueError(f"--calibration-images is at least 1, got {args.calibration_images}")
     model = float_model(args, "compare quantizes a float model")
     source = parse_source(args.data, model.labels)
-    model = inject_outliers(model, args.outliers) if args.outliers else model
+    model = model if args.outliers is None else inject_outliers(model, args.outliers)
     if args.out is not None:
         writable(args.out)
     with processes(args.jobs) as pool:
@@ -206,7 +228,7 @@ def run_compare(args: argparse.Namespace) -> tuple[str, Any]:
             args.calibration_images,
         )  # fmt: skip
     exact = evaluate(model, source, args.count).top1
-    outliers = f", outliers x {args.outliers:g}" if args.outliers else ""
+    outliers = "" if args.outliers is None else f", outliers x {args.outliers:g}"
     head = (
         f"{args.model}{outliers}: top-1 of {cells[0].count:,} test images of {source.name}, SQNR "
         f"of the logits; float {exact:.2%}, {args.calibration_images:,} calibration images"

@@ -19,42 +19,77 @@ from refvit.quant import (
     QuantizedModel,
     Recipe,
     Spec,
+    correct_bias,
+    noisy,
     quantize_model,
     reconstruct,
     reparameterise,
     round_weights,
     search_scales,
+    sites_of,
     smooth,
 )
+from refvit.quant.recipe import WATCHED
 
 Pixels = NDArray[Any]
 Method = Callable[[Model, Pixels, Recipe], QuantizedModel]
-SOFTMAX, GELU = "blocks.0.attn.softmax", "*.mlp.act"  # sites of probabilities and after GELU
+Change = Callable[[Spec], Spec]
+SOFTMAX, GELU, STREAM = "*.softmax", "*.act", "*.add?"
+REST = Spec(16)  # of what calibration sees besides, biases and norms: nothing of it is used
+FEW = 4  # bits, for which probabilities are on logarithmic grids
 STEPS = 1000  # of reconstruction
 SEARCH = 32  # images of the calibration that the slower searches look at
 
 
-def changed(recipe: Recipe, pattern: str, **fields: Any) -> Recipe:
-    """Return `recipe` with `fields` changed in every line that could name a site of `pattern`.
+def resolved(model: Model, recipe: Recipe) -> Recipe:
+    """Return `recipe` with a line for every site of `model`, so that any of them can be changed.
 
-    >>> changed(Recipe("r", {"*.softmax": Spec(8), "*": Spec(4)}), "*.softmax", bits=6).table
-    ... # doctest: +ELLIPSIS
-    {'*.softmax': Spec(bits=6, ...), '*': Spec(bits=4, ...)}
+    Raises ValueError as `Recipe.check` does.
     """
+    sites = sites_of(model)
+    recipe.check(sites)
+    table = {site: recipe.spec(site) for site in sites}
+    return Recipe(recipe.name, table | {"*": REST})
+
+
+def changed(recipe: Recipe, pattern: str, change: Change | None = None, **fields: Any) -> Recipe:
+    """Return a resolved recipe with the specs of the sites that match `pattern` changed: by a
+    function, or in `fields`. Raises ValueError if there is none.
+
+    >>> changed(Recipe("r", {"a.softmax": Spec(8), "a.q": Spec(4)}), "*.softmax", bits=6).table
+    ... # doctest: +ELLIPSIS
+    {'a.softmax': Spec(bits=6, ...), 'a.q': Spec(bits=4, ...)}
+    """
+    if not any(fnmatchcase(site, pattern) for site in recipe.table):
+        raise ValueError(f"no line of {recipe.name!r} matches {pattern!r}; resolve it on a model")
+    of = change or (lambda spec: replace(spec, **fields))
     table = {
-        name: replace(spec, **fields) if fnmatchcase(name, pattern) else spec
-        for name, spec in recipe.table.items()
+        site: of(spec) if fnmatchcase(site, pattern) else spec
+        for site, spec in recipe.table.items()
     }
     return Recipe(recipe.name, table)
 
 
-def observed(name: str) -> Method:
-    """Return min-max calibration with another observer, of activations and weights."""
+def watched(name: str) -> Change:
+    """Return the change to another observer, of what has one and can do with it."""
 
-    def method(model: Model, pixels: Pixels, recipe: Recipe) -> QuantizedModel:
-        return quantize_model(model, pixels, changed(recipe, "*", observer=name))
+    def change(spec: Spec) -> Spec:
+        fixed = spec.group or spec.dynamic or name not in WATCHED.get(spec.quantizer, (name,))
+        return spec if fixed else replace(spec, observer=name)
 
-    return method
+    return change
+
+
+def on_grid(quantizer: str, most: int, signed: bool = False, wide: bool = False) -> Change:
+    """Return the change to a quantizer that searches its grid, of what has at most `most` bits;
+    with `wide` what has more gets `most`."""
+
+    def change(spec: Spec) -> Spec:
+        if spec.bits > most and not wide:
+            return spec
+        return Spec(min(spec.bits, most), signed, quantizer=quantizer, observer="mse")
+
+    return change
 
 
 def minmax(model: Model, pixels: Pixels, recipe: Recipe) -> QuantizedModel:
@@ -62,30 +97,29 @@ def minmax(model: Model, pixels: Pixels, recipe: Recipe) -> QuantizedModel:
     return quantize_model(model, pixels, recipe)
 
 
-def per_tensor(model: Model, pixels: Pixels, recipe: Recipe) -> QuantizedModel:
-    """Min-max, with one scale for a whole weight."""
-    return quantize_model(model, pixels, changed(recipe, "*.weight", axis=None))
+def by(pattern: str, change: Change) -> Method:
+    """Return min-max with the specs of some sites changed."""
+
+    def method(model: Model, pixels: Pixels, recipe: Recipe) -> QuantizedModel:
+        return quantize_model(model, pixels, changed(resolved(model, recipe), pattern, change))
+
+    return method
 
 
-def uniform_attention(model: Model, pixels: Pixels, recipe: Recipe) -> QuantizedModel:
-    """Min-max, with equal steps for probabilities, of 4 bits or fewer: what `log2` is against."""
-    bits = few_bits(recipe)
-    return quantize_model(model, pixels, changed(recipe, "*.softmax", bits=bits))
+def one_scale(spec: Spec) -> Spec:
+    """One scale for a whole weight."""
+    return replace(spec, axis=None, group=0)
 
 
-def log2_attention(model: Model, pixels: Pixels, recipe: Recipe) -> QuantizedModel:
-    """Min-max, with powers of two for probabilities (FQ-ViT), of 4 bits or fewer."""
-    return quantize_model(model, pixels, logarithmic(recipe))
+def few(spec: Spec) -> Spec:
+    """Equal steps of 4 bits or fewer: what powers of two are against."""
+    return replace(spec, bits=min(spec.bits, FEW))
 
 
-def logarithmic(recipe: Recipe) -> Recipe:
-    """Return `recipe` with powers of two for probabilities."""
-    return changed(recipe, "*.softmax", bits=few_bits(recipe), quantizer="log2")
-
-
-def few_bits(recipe: Recipe) -> int:
-    """Return the bits of probabilities, 4 if they have more."""
-    return min(4, recipe.spec(SOFTMAX).bits)
+def dynamic(spec: Spec) -> Spec:
+    """A linear grid of 8 bits or fewer found for each token when it comes."""
+    still = spec.bits > 8 or spec.quantizer != "linear" or spec.axis is not None
+    return spec if still else replace(spec, dynamic="token", restricted=False)
 
 
 def smoothed(model: Model, pixels: Pixels, recipe: Recipe) -> QuantizedModel:
@@ -93,35 +127,40 @@ def smoothed(model: Model, pixels: Pixels, recipe: Recipe) -> QuantizedModel:
     return quantize_model(smooth(model, pixels), pixels, recipe)
 
 
+def corrected(model: Model, pixels: Pixels, recipe: Recipe) -> QuantizedModel:
+    """Min-max, then the mean error of every linear taken from its bias."""
+    return correct_bias(quantize_model(model, pixels, recipe), pixels)
+
+
+def noise(model: Model, pixels: Pixels, recipe: Recipe) -> QuantizedModel:
+    """NoisyQuant on least square errors: a fixed noise where it helps."""
+    chosen = changed(resolved(model, recipe), "*", watched("mse"))
+    return noisy(quantize_model(model, pixels, chosen), pixels)
+
+
 def repq(model: Model, pixels: Pixels, recipe: Recipe) -> QuantizedModel:
     """RepQ-ViT: channels of LayerNorms are brought to one range, probabilities of few bits are
     logarithmic, ranges lose the least square error."""
-    few = recipe.spec(SOFTMAX).bits <= 4
-    chosen = changed(logarithmic(recipe) if few else recipe, "*", observer="mse")
+    chosen = changed(resolved(model, recipe), "*", watched("mse"))
+    chosen = changed(chosen, SOFTMAX, on_grid("log2", FEW))
     return quantize_model(reparameterise(model, pixels), pixels, chosen)
 
 
 def ptq4vit(model: Model, pixels: Pixels, recipe: Recipe) -> QuantizedModel:
     """PTQ4ViT: twin steps for probabilities and GELU, scales searched by the Hessian."""
-    chosen = twin_gelu(changed(recipe, "*.softmax", quantizer="twin", observer="mse"))
+    chosen = changed(resolved(model, recipe), SOFTMAX, on_grid("twin", 8))
+    chosen = changed(chosen, GELU, on_grid("twin", 8, signed=True))
     quantized = quantize_model(model, pixels, chosen)
     return search_scales(quantized, pixels[:SEARCH], rounds=1, candidates=50)
-
-
-def twin_gelu(recipe: Recipe) -> Recipe:
-    """Return `recipe` with twin steps after GELU."""
-    twin = Spec(recipe.spec(GELU).bits, quantizer="twin", observer="mse")
-    others = {name: spec for name, spec in recipe.table.items() if name != GELU}
-    return Recipe(recipe.name, {GELU: twin} | others)
 
 
 def best(model: Model, pixels: Pixels, recipe: Recipe) -> QuantizedModel:
     """Put together: RepQ-ViT's reparameterisation, at 4 bits and fewer powers of the root of two
     for probabilities and PTQ4ViT's twin steps after GELU, least square errors, then
     reconstruction."""
-    chosen = changed(recipe, "*", observer="mse")
-    if recipe.spec(SOFTMAX).bits <= 4:
-        chosen = twin_gelu(changed(chosen, "*.softmax", quantizer="log_sqrt2"))
+    chosen = changed(resolved(model, recipe), "*", watched("mse"))
+    chosen = changed(chosen, SOFTMAX, on_grid("log_sqrt2", FEW))
+    chosen = changed(chosen, GELU, on_grid("twin", FEW, signed=True))
     calibrated = quantize_model(reparameterise(model, pixels), pixels, chosen)
     return reconstruct(calibrated, model, pixels, STEPS)
 
@@ -135,14 +174,27 @@ def rounded(name: str) -> Method:
     return method
 
 
+def ptf(spec: Spec) -> Spec:
+    """FQ-ViT's residual stream: 8 bits, a factor of a power of two for each channel."""
+    return Spec(min(spec.bits, 8), quantizer="ptf", observer="channels")
+
+
 METHODS: Mapping[str, Method] = {
     "minmax": minmax,
-    "per-tensor": per_tensor,
-    "percentile": observed("percentile"),
-    "mse": observed("mse"),
-    "uniform4": uniform_attention,
-    "log2": log2_attention,
+    "per-tensor": by("*.weight", one_scale),
+    "moving": by("*", watched("moving")),
+    "percentile": by("*", watched("percentile")),
+    "entropy": by("*", watched("entropy")),
+    "mse": by("*", watched("mse")),
+    "dynamic": by("*", dynamic),
+    "uniform4": by(SOFTMAX, few),
+    "log2": by(SOFTMAX, on_grid("log2", FEW, wide=True)),
+    "log-sqrt2": by(SOFTMAX, on_grid("log_sqrt2", FEW, wide=True)),
+    "shift-log2": by(SOFTMAX, on_grid("shift_log2", FEW, wide=True)),
+    "ptf": by(STREAM, ptf),
     "smoothquant": smoothed,
+    "bias": corrected,
+    "noisy": noise,
     "adaround": rounded("adaround"),
     "gptq": rounded("gptq"),
     "ptq4vit": ptq4vit,

@@ -14,7 +14,7 @@ from refvit.checkpoints import find_model, load_model, save_model
 from refvit.evaluate import CALIBRATION, evaluate
 from refvit.files import write_text
 from refvit.integer import compile
-from refvit.methods import changed
+from refvit.methods import changed, resolved, watched
 from refvit.model import Model
 from refvit.quant import Learnable, QuantizedModel, quantize_model
 from refvit.quant.recipe import recipe as find_recipe
@@ -63,7 +63,7 @@ def learn(model: Model, source: Source, recipe: TrainRecipe, state: Path) -> Qua
     itself unless the recipe names one.
     """
     images = source.calibration(CALIBRATION)
-    chosen = changed(find_recipe(recipe.qat), "*", observer="mse")
+    chosen = changed(resolved(model, find_recipe(recipe.qat)), "*", watched("mse"))
     start = Learnable(quantize_model(model, pixels_of(model.preprocess, images), chosen))
     penalty = (lambda leaves: start.damping(leaves) * recipe.damping) if recipe.damping else None
     student = Student(model.config, start.tensors, start.tap, model.preprocess, penalty)

@@ -6,6 +6,7 @@ import pickle
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from unittest.mock import Mock
@@ -18,10 +19,19 @@ from refvit.cli import main
 from refvit.compare import Cell, compare, compare_cell, table, weight_bytes
 from refvit.evaluate import Task, run_task
 from refvit.images import Preprocess
-from refvit.methods import METHODS, changed
+from refvit.methods import METHODS, changed, resolved
 from refvit.model import Model
 from refvit.models import ViTConfig, random_params
-from refvit.quant import PRESETS, inject_outliers, packed_bytes
+from refvit.quant import (
+    PRESETS,
+    Log2Grid,
+    LogSqrt2Grid,
+    Recipe,
+    Spec,
+    TwinGrid,
+    inject_outliers,
+    packed_bytes,
+)
 from refvit.sources import Folder, Idx, Shapes10
 
 
@@ -50,6 +60,11 @@ def test_every_method_ends_in_an_engine(name, recipe, monkeypatch):
     model = Model(config, random_params(config, 0), ready, tuple("abcde"))
     pixels = np.random.default_rng(0).normal(size=(16, 3, 8, 8)).astype(np.float32)
     quantized = METHODS[name](model, pixels, PRESETS[recipe])
+    assert np.isfinite(quantized(pixels)).all()
+    if name in ("dynamic", "noisy"):
+        with pytest.raises(ValueError, match=r"codes are not linear|only .* can write"):
+            refvit.compile(quantized)
+        return
     engine = refvit.compile(quantized)
     assert all(row.passes for row in refvit.lockstep(quantized, engine, pixels[:2]))
 
@@ -75,6 +90,24 @@ def test_a_grid_is_the_same_however_it_is_run_and_resumes(model, tmp_path, monke
     for other in ({"count": 31}, {"count": 30, "images": 64}):
         with pytest.raises(ValueError, match="holds another grid"):
             compare(model, Shapes10(), *asked[:2], **other, kept=kept)
+
+
+def test_a_file_belongs_to_one_model_and_to_what_its_recipes_say(model, tmp_path):
+    """Whatever they are called; other recipes and methods join the file."""
+    kept, mine = tmp_path / "grid.json", tmp_path / "mine.toml"
+    mine.write_text(PRESETS["w8a8"].to_toml())
+    first = compare(model, Shapes10(), ("minmax",), ("w4a8", str(mine)), 5, kept=kept)
+    assert compare(model, Shapes10(), ("minmax",), ("w6a6",), 5, kept=kept)[0].recipe == "w6a6"
+    assert compare(model, Shapes10(), ("minmax",), ("w4a8",), 5, kept=kept) == first[:1]
+    assert len(json.loads(kept.read_text())["cells"]) == 3
+    mine.write_text(PRESETS["w3a3"].to_toml())
+    with pytest.raises(ValueError, match="holds another grid"):
+        compare(model, Shapes10(), ("minmax",), (str(mine),), 5, kept=kept)
+    others = [refvit.random("nano_vit"), refvit.load("nano_swin"), inject_outliers(model, 4)]
+    for other in others:
+        with pytest.raises(ValueError, match="holds another grid"):
+            compare(replace(other, source=model.source), Shapes10(), ("log2",), ("w4a8",), 5,
+                    kept=kept)  # fmt: skip
 
 
 def until(said):
@@ -184,6 +217,14 @@ def test_bytes_are_those_of_packed_weights_and_their_scales(model):
     quantized = refvit.quantize(model, pixels, "w4a8")
     weights = [t for n, t in model.params.items() if n.endswith(".weight") and t.ndim == 2]
     assert weight_bytes(quantized) == sum(packed_bytes(w.size, 4) + 4 * len(w) for w in weights)
+    scales = {
+        Spec(4, axis=0, group=16): lambda w: 4 * len(w) * -(-w.shape[1] // 16),
+        Spec(4, axis=0, symmetric=False): lambda w: (4 + 1) * len(w),
+        Spec(4): lambda w: 4,
+    }
+    for spec, cost in scales.items():
+        other = refvit.quantize(model, pixels, Recipe("r", {"*.weight": spec, "*": Spec(8)}))
+        assert weight_bytes(other) == sum(packed_bytes(w.size, 4) + cost(w) for w in weights)
 
 
 def test_a_rewritten_model_is_compared_with_the_float_one(model):
@@ -193,9 +234,33 @@ def test_a_rewritten_model_is_compared_with_the_float_one(model):
 
 
 def test_changed_touches_the_lines_of_a_pattern_only():
-    other = changed(PRESETS["w4a8"], "*.weight", axis=None)
+    model = refvit.random("nano_vit")
+    other = changed(resolved(model, PRESETS["w4a8"]), "*.weight", axis=None)
     assert other.spec("head.weight").axis is None
     assert other.spec("blocks.0.add1") == PRESETS["w4a8"].spec("blocks.0.add1")
+    with pytest.raises(ValueError, match=r"no line of 'w4a8' matches '\*\.act'; resolve it"):
+        changed(PRESETS["w4a8"], "*.act", bits=8)
+
+
+def test_methods_change_every_recipe_whatever_its_patterns(model):
+    """A recipe of one line, and of lines of its own, as the presets."""
+    pixels = model.preprocess.normalise(refvit.data.shapes10("calibration", 8)[0])
+    softmax, act = "blocks.1.attn.softmax", "blocks.1.mlp.act"
+    tables = [{"*": Spec(4)}, {"*.attn.*": Spec(4), "blocks.1.*": Spec(4), "*": Spec(4)}]
+    kinds = {"log2": Log2Grid, "repq": Log2Grid, "log-sqrt2": LogSqrt2Grid, "ptq4vit": TwinGrid}
+    for lines in tables:
+        for name, kind in kinds.items():
+            grids = METHODS[name](model, pixels, Recipe("mine", lines)).qparams
+            assert isinstance(grids[softmax], kind), name
+            assert not grids[softmax].signed if kind is TwinGrid else True
+            assert isinstance(grids[act], TwinGrid) == (name == "ptq4vit")
+    own = {"blocks.*.mlp.act": Spec(8), "*.weight": Spec(4, axis=0), "*": Spec(4)}
+    grids = METHODS["ptq4vit"](model, pixels, Recipe("mine", own)).qparams
+    assert (grids[act].bits, grids[softmax].bits) == (8, 4)
+    swin = refvit.load("nano_swin")
+    own = {"stages.*.softmax": Spec(4, signed=False), "*": Spec(8)}
+    grids = METHODS["repq"](swin, pixels, Recipe("mine", own)).qparams
+    assert isinstance(grids["stages.0.blocks.0.attn.softmax"], Log2Grid)
 
 
 def test_the_table_has_a_row_a_method_and_a_column_a_recipe():
@@ -209,6 +274,8 @@ MISTAKES = [
     (["--methods", "magic"], "no method 'magic'; there are minmax"),
     (["--recipes", "w9a9"], "no recipe 'w9a9'"),
     (["--count", "0"], "--jobs and --count"),
+    (["--outliers", "0"], "a factor is positive and finite; got 0.0"),
+    (["--calibration-images", "0"], "--calibration-images is at least 1, got 0"),
     (["--out", "nowhere/x.json"], "no directory 'nowhere'"),
 ]
 

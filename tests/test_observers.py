@@ -26,6 +26,7 @@ from refvit.quant import (
     symmetric,
 )
 from refvit.quant.observers import divergence
+from refvit.quant.recipe import SEARCHED
 
 widths = st.integers(2, 16)
 halves = st.builds(lambda k, e: k / 2 * 2.0**e, st.integers(-300, 300), st.integers(-6, 6))
@@ -238,11 +239,21 @@ def test_the_engine_says_what_it_cannot_hold(small):
             refvit.compile(refvit.quantize(model, pixels, Recipe(name, RECIPES[name])))
 
 
+WIDE, BOOL, SEEN = st.integers(2, 16), st.booleans(), st.sampled_from(sorted(OBSERVERS))
+SPECS = st.one_of(
+    st.builds(Spec, WIDE, BOOL, st.sampled_from([None, 0]), restricted=BOOL, observer=SEEN),
+    st.builds(Spec, WIDE, BOOL, st.sampled_from([None, 0]), symmetric=st.just(False)),
+    st.builds(Spec, WIDE, axis=st.just(0), group=st.integers(1, 64), restricted=BOOL),
+    st.builds(Spec, WIDE, BOOL, symmetric=BOOL, dynamic=st.sampled_from(["tensor", "token"])),
+    st.builds(Spec, st.integers(2, 4), BOOL, observer=st.sampled_from(SEARCHED),
+              quantizer=st.sampled_from(["log2", "log_sqrt2", "shift_log2", "twin"])),
+    st.builds(Spec, WIDE, observer=st.just("channels"), quantizer=st.just("ptf")),
+)  # fmt: skip
+
+
 @given(st.dictionaries(
-    st.sampled_from(["*.weight", "*.softmax", "blocks.?.attn.q", 'odd"name', "*"]),
-    st.builds(Spec, st.integers(2, 16), st.booleans(), st.sampled_from([None, 0]),
-              symmetric=st.booleans(), observer=st.sampled_from(sorted(OBSERVERS)),
-              dynamic=st.sampled_from(["", "token"])), min_size=1))  # fmt: skip
+    st.sampled_from(["*.weight", "*.softmax", "blocks.?.attn.q", 'odd"name', "*"]), SPECS,
+    min_size=1))  # fmt: skip
 def test_a_recipe_is_read_as_it_was_written(tmp_path_factory, table):
     path = tmp_path_factory.mktemp("r") / "r.toml"
     wanted = Recipe('a "name"', table)

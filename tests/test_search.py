@@ -360,6 +360,26 @@ def test_scales_are_never_worse_than_their_start_in_their_own_metric(w4a4, pixel
     assert totals[2] <= totals[1] * (1 + 1e-5)
 
 
+def test_twin_grids_are_searched_in_the_metric_too(model, pixels):
+    """All splits after softmax, all steps after GELU: none costs less than what was chosen."""
+    table = {"*.softmax": Spec(4, False, quantizer="twin", observer="mse"),
+             "*.act": Spec(4, quantizer="twin", observer="mse"),
+             "*.weight": Spec(8, axis=0), "*": Spec(8)}  # fmt: skip
+    start = refvit.quantize(model, pixels, Recipe("twin", table))
+    metric, few = Metric(start), pixels[:4]
+    for name in ("blocks.1.attn.softmax", "blocks.1.mlp.act"):
+        options = metric.options(start, name, 9)
+        assert options[0] is start.qparams[name]
+        assert len({(float(g.scale), g.shift) for g in options}) > 8
+        costs = metric.costs(start, few, {name: options})[name]
+        assert chosen(options, costs) is options[int(costs.argmin())]
+        assert any(name in turn for turn in metric.turns)
+    found = search_scales(start, few, rounds=1, candidates=9)
+    assert metric.total(found, few) < metric.total(start, few)
+    assert all(type(found.qparams[name]) is type(grid) for name, grid in start.qparams.items())
+    assert refvit.compile(found)(few[:1]).shape == (1, 10)
+
+
 def test_searched_scales_keep_the_logits_and_compile(w4a4, model, pixels, fresh):
     found = search_scales(w4a4, pixels[:16], rounds=1, candidates=20)
     before, after = (logit_error(q, model, fresh) for q in (w4a4, found))

@@ -27,7 +27,7 @@ from refvit.quant.observers import OBSERVERS, Calibration, observer
 from refvit.quant.outliers import inject_outliers, smooth
 from refvit.quant.packing import pack, packed_bytes, unpack
 from refvit.quant.ptf import PowerOfTwoFactor
-from refvit.quant.ptq import QuantizedModel
+from refvit.quant.ptq import QuantizedModel, sites_of
 from refvit.quant.ptq import quantize as quantize_model
 from refvit.quant.qat import Learnable
 from refvit.quant.quantizers import FakeQuantize
@@ -90,6 +90,7 @@ __all__ = [
     "round_weights",
     "search_scales",
     "sensitivity",
+    "sites_of",
     "smooth",
     "symmetric",
     "unpack",

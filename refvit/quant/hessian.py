@@ -7,7 +7,7 @@ sum (g (o - o_q))^2. The scales of weights and of activations are searched in tu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -25,8 +25,10 @@ from refvit.quant.affine import Grid, QParams, fake_quantize
 from refvit.quant.lsq import straight_through
 from refvit.quant.operands import Product, run, with_grids
 from refvit.quant.ptq import BIAS_BITS, QuantizedModel
+from refvit.quant.twin import TwinGrid, others
 
 Array = NDArray[Any]
+Searched = QParams | TwinGrid
 BATCH = 8  # images whose values and gradients are in memory at a time
 LEAST, MOST = 0.01, 1.2  # of the scale that calibration found: the ends of the candidates
 
@@ -68,8 +70,9 @@ def search_scales(
 
     A turn tries `candidates` factors from 0.01 to 1.2 on each scale that came in, and the scale of
     the turn before, so that the metric never rises: of weights, every channel by its own outputs;
-    of first operands; of second operands of matmuls; `rounds` times. `calibration` are pixels
-    [n, C, H, W], of which 8 are in memory at a time. `loss` says where g comes from: "decision" or
+    of first operands, of which twin grids are searched as in calibration; of second operands of
+    matmuls; `rounds` times. `calibration` are pixels [n, C, H, W], of which 8 are in memory at a
+    time. `loss` says where g comes from: "decision" or
     "drawn" (at the float model), or "divergence" (at the quantized one, straight through its
     roundings). Raises ValueError for another loss, or pixels the model does not read.
 
@@ -114,23 +117,26 @@ class Metric:
         names = [weights, {first for first, _ in self.reads.values()} - self.second]
         names.append(self.second - weights)
         grids = self.start.qparams
-        return [[n for n in sorted(part) if isinstance(grids[n], QParams)] for part in names]
+        return [[n for n in sorted(part) if isinstance(grids[n], Searched)] for part in names]
 
     @cached_property
     def second(self) -> set[str]:
         return {second for _, second in self.reads.values()}
 
-    def options(self, now: QuantizedModel, name: str, candidates: int) -> list[QParams]:
-        """Return the grid of `name` as it is now, then `candidates` scaled from how it started."""
+    def options(self, now: QuantizedModel, name: str, candidates: int) -> list[Searched]:
+        """Return the grid of `name` as it is now, then `candidates` scaled from how it started; of
+        twin steps after softmax every split."""
         current, first = now.qparams[name], self.start.qparams[name]
+        factors, least = np.linspace(LEAST, MOST, candidates), least_scale(now, name)
+        if isinstance(current, TwinGrid) and isinstance(first, TwinGrid):
+            return [current, *others(first, factors)]
         assert isinstance(current, QParams)
         assert isinstance(first, QParams)
-        factors, least = np.linspace(LEAST, MOST, candidates), least_scale(now, name)
         scaled = [np.maximum(first.scale * factor, least) for factor in factors]
         return [current, *(first.with_scale(scale) for scale in scaled)]
 
     def costs(
-        self, now: QuantizedModel, pixels: Array, options: Mapping[str, list[QParams]]
+        self, now: QuantizedModel, pixels: Array, options: Mapping[str, list[Searched]]
     ) -> dict[str, Array]:
         """Return what every option costs, float64: [options, out] of a weight, else [options]."""
         total: dict[str, Any] = dict.fromkeys(options, 0.0)
@@ -186,12 +192,12 @@ def least_scale(now: QuantizedModel, name: str) -> Array:
     return np.asarray(least if now.qparams[name].scale.ndim else least.max())
 
 
-def chosen(options: list[QParams], costs: Array) -> QParams:
+def chosen(options: Sequence[Searched], costs: Array) -> Searched:
     """Return the cheapest of `options`, of weights by channel; the first of those that tie."""
-    scales = np.array([option.scale for option in options])
-    if costs.ndim == 1 or scales.ndim == 1:
+    scales, first = np.array([option.scale for option in options]), options[0]
+    if costs.ndim == 1 or scales.ndim == 1 or isinstance(first, TwinGrid):
         return options[int(costs.reshape(len(options), -1).sum(1).argmin())]
-    return options[0].with_scale(scales[costs.argmin(0), np.arange(scales.shape[1])])
+    return first.with_scale(scales[costs.argmin(0), np.arange(scales.shape[1])])
 
 
 def weighed(start: QuantizedModel, batch: Array, loss: str) -> list[tuple[Product, Array]]:

@@ -122,16 +122,23 @@ def quantize(
 def make_grids(model: Model, seen: Calibration, chosen: Recipe) -> dict[str, Grid]:
     """Return the grid of every activation, weight and bias, from the observed ranges."""
     grids: dict[str, Grid] = {}
-    records = [record for record in workload_records(model.config) if record.op != "output"]
-    weights = [f"{record.site}.weight" for record in records if record.op == "linear"]
-    chosen.check([record.site for record in records] + weights)
-    for record in records:
+    chosen.check(sites_of(model))
+    for record in workload_records(model.config)[:-1]:
         spec, watched = chosen.spec(record.site), seen.seen[record.site]
         before = grids.get(record.inputs[0]) if record.inputs else None
-        grids[record.site] = activation_grid(spec, watched, largest_of(before))
-        if record.op == "linear":
-            grids |= linear_grids(model.params[record.site], grids[record.inputs[0]], chosen)
+        try:
+            grids[record.site] = activation_grid(spec, watched, largest_of(before))
+            if record.op == "linear":
+                grids |= linear_grids(model.params[record.site], grids[record.inputs[0]], chosen)
+        except ValueError as error:
+            raise ValueError(f"{record.site}: {error}") from None
     return grids
+
+
+def sites_of(model: Model) -> list[str]:
+    """Return the sites that a recipe decides: of all values, and of the weights of linears."""
+    records = workload_records(model.config)[:-1]  # the last is the output, no value of its own
+    return [r.site for r in records] + [f"{r.site}.weight" for r in records if r.op == "linear"]
 
 
 def largest_of(grid: Grid | None) -> float:
@@ -143,8 +150,10 @@ def activation_grid(spec: Spec, seen: Observer, otherwise: float = 1.0) -> Grid:
     """Return the grid of an activation that `seen` has watched.
 
     One that was always zero (a residual branch whose LayerScale is) gets a grid up to `otherwise`,
-    which is that of its input: then it is as fine as what it is added to.
+    which is that of its input: then it is as fine as what it is added to. Raises ValueError for
+    channels or groups, and for values below 0 where the grid has no codes.
     """
+    check_activation(spec, seen)
     if spec.quantizer == "log2":
         return Log2Grid(spec.bits)
     if spec.quantizer == "ptf":
@@ -166,8 +175,8 @@ def linear_grids(p: Params, x: Grid, chosen: Recipe) -> dict[str, Grid]:
     """Return the grids of a linear's weight, and of its bias: s_x * s_w, in which it is added.
 
     A channel whose weights are nearly or wholly zero takes its scale from its bias, which would
-    otherwise have no grid of its own to lie on. Where the accumulator has no one scale (groups,
-    dynamic inputs) the bias stays a real number.
+    otherwise have no grid of its own to lie on; one scale for all takes the largest such. Where the
+    accumulator has no one scale (groups, dynamic inputs) the bias stays a real number.
     """
     spec, weight = chosen.spec(p.at("weight")), p.weight.astype(np.float64)
     one_scale = isinstance(x, QParams) and not spec.group
@@ -187,18 +196,20 @@ def weight_grid(weight: NDArray[Any], least: NDArray[Any], spec: Spec) -> QParam
 
     Observers other than min-max are asked channel by channel.
     """
-    if not spec.signed:
-        raise ValueError("weights have both signs; their spec is signed")
+    if not spec.signed or spec.quantizer != "linear" or spec.dynamic:
+        raise ValueError(f"weights have both signs and linear, static grids; the recipe has {spec}")
     if spec.group:
         return symmetric(grouped(weight, spec.group), spec.bits, axis=0, group=spec.group,
                          restricted=spec.restricted)  # fmt: skip
     rows = [weight] if spec.axis is None else list(weight)
     ends = np.array([ends_of(row, spec) for row in rows])
+    least = least if spec.axis is not None else least.max(keepdims=True)
+    lo, hi = np.minimum(ends[:, 0], -least), np.maximum(ends[:, 1], least)
+    if spec.axis is None:
+        lo, hi = lo[0], hi[0]
     if not spec.symmetric:
-        lo, hi = ends.T if spec.axis is not None else ends[0]
         return asymmetric(lo, hi, spec.bits, signed=True, axis=spec.axis)
-    largest = np.abs(ends).max(1)
-    largest = np.maximum(largest, least) if spec.axis is not None else largest.max()
+    largest = np.maximum(-lo, hi)
     return symmetric(largest, spec.bits, axis=spec.axis, restricted=spec.restricted)
 
 
@@ -207,3 +218,16 @@ def ends_of(values: NDArray[Any], spec: Spec) -> tuple[float, float]:
     seen = observer(spec.observer)
     seen.update(values)
     return seen.range(spec.bits, spec.symmetric, spec.signed)
+
+
+def check_activation(spec: Spec, seen: Observer) -> None:
+    """Raise ValueError for what `spec` says of weights only, or for values it has no codes for."""
+    if spec.group or spec.axis is not None:
+        raise ValueError("axis and group are of weights; an activation has one scale, or is ptf")
+    kept = getattr(seen, "seen", seen)  # a histogram, or the observer itself
+    least = float(kept.lo) if hasattr(kept, "lo") else seen.range(8, False, True)[0]
+    powers = spec.quantizer in ("log2", "log_sqrt2", "shift_log2")
+    positive = powers or (spec.quantizer == "linear" and spec.symmetric and not spec.signed)
+    if least < 0 and positive and not spec.dynamic:
+        kind = "powers have" if powers else "an unsigned symmetric grid has"
+        raise ValueError(f"{kind} no code below 0, the values go down to {least:.3g}")

@@ -26,7 +26,9 @@ WATCHED = {
     "twin": SEARCHED,
     "ptf": ("channels",),
 }
+WIDTHS = {"log2": (2, 4), "log_sqrt2": (2, 6), "shift_log2": (2, 4), "twin": (2, 8)}
 DYNAMIC = ("", "tensor", "token")
+KINDS = {"int": "a whole number", "bool": "true or false", "str": "a word"}
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,10 @@ class Spec:
     of each "tensor" or "token" when it comes. `quantizer` names the grid: linear, log2, log_sqrt2,
     shift_log2, twin (the signed one is for GELU, the unsigned for softmax), or ptf for LayerNorm's
     input.
+
+    Raises ValueError for a field of another type, a width that the quantizer has no codes for, and
+    fields that contradict each other: groups are symmetric and min-max, a dynamic grid is linear
+    and of the full range, and so is an asymmetric one.
     """
 
     bits: int
@@ -52,6 +58,8 @@ class Spec:
     dynamic: str = ""
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            _check_kind(field.name, str(field.type), getattr(self, field.name))
         one_of(self.observer, OBSERVERS, "observer")
         one_of(self.quantizer, QUANTIZERS, "quantizer")
         if self.observer not in WATCHED.get(self.quantizer, OBSERVERS):
@@ -59,12 +67,26 @@ class Spec:
             raise ValueError(f"the quantizer {self.quantizer!r} searches: its observer is {known}")
         if self.dynamic not in DYNAMIC:
             raise ValueError(f'dynamic is "tensor" or "token", or empty; got {self.dynamic!r}')
-        if (
-            isinstance(self.bits, bool)
-            or not isinstance(self.bits, int)
-            or not 2 <= self.bits <= 16
-        ):
-            raise ValueError(f"a recipe gives 2 to 16 bits; got {self.bits!r}")
+        least, most = WIDTHS.get(self.quantizer, (2, 16))
+        if not least <= self.bits <= most:
+            of = "" if self.quantizer == "linear" else f" to {self.quantizer!r}"
+            raise ValueError(f"a recipe gives {least} to {most} bits{of}; got {self.bits!r}")
+        self._check_together()
+
+    def _check_together(self) -> None:
+        """Raise ValueError for fields of which one would have to be ignored."""
+        if self.axis not in (None, 0) or self.group < 0:
+            raise ValueError(
+                "axis is 0, the output channels of a weight, or none, and a group is of at least 1 "
+                f"input, or 0 for none; got axis {self.axis} and group {self.group}"
+            )
+        plain = self.symmetric and self.signed and self.observer == "minmax"
+        if self.group and not (plain and self.quantizer == "linear" and not self.dynamic):
+            raise ValueError(f"groups are symmetric, signed, linear and minmax; got {self}")
+        if self.restricted and (self.dynamic or not self.symmetric or self.quantizer != "linear"):
+            raise ValueError(f"only symmetric, linear grids lack their least code; got {self}")
+        if self.dynamic and (self.quantizer != "linear" or self.axis is not None):
+            raise ValueError(f"a dynamic grid is linear, of activations; got {self}")
 
 
 @dataclass(frozen=True)
@@ -89,13 +111,18 @@ class Recipe:
         raise ValueError(f"recipe {self.name!r} has no line for site {site!r}; end it with '*'")
 
     def check(self, sites: Iterable[str]) -> None:
-        """Raise ValueError if a pattern matches none of `sites`; those of the presets, which serve
-        every family, may."""
-        known = list(sites)
+        """Raise ValueError if a pattern matches none of `sites`, unless it is one of the presets,
+        which serve every family; or if it comes behind a line that matches all of them."""
+        known, above = set(sites), ""
         for pattern in self.table:
-            if pattern not in COMMON and not any(fnmatchcase(site, pattern) for site in known):
-                near = perhaps(pattern, known)
+            matched = {site for site in known if fnmatchcase(site, pattern)}
+            if not matched and pattern not in COMMON:
+                near = perhaps(pattern, sorted(known)) or perhaps(pattern, sorted(endings(known)))
                 raise ValueError(f"recipe {self.name!r}: no site matches {pattern!r}{near}")
+            if above:
+                late = f"{pattern!r} comes too late: {above!r} above it decides every site"
+                raise ValueError(f"recipe {self.name!r}: {late}")
+            above = pattern if matched == known else ""
 
     def to_toml(self) -> str:
         """Return the recipe as TOML, which `read_recipe` reads: only what is not the default."""
@@ -106,6 +133,21 @@ class Recipe:
             inner = ", ".join(f"{key} = {json.dumps(value)}" for key, value in said.items())
             lines.append(f"{json.dumps(pattern)} = {{ {inner} }}")
         return "\n".join(lines) + "\n"
+
+
+def _check_kind(name: str, kind: str, value: Any) -> None:
+    """Raise ValueError unless `value` is of the type that a field of Spec is annotated with."""
+    allowed = {"int": int, "bool": bool, "str": str}[kind.removesuffix(" | None")]
+    fits = isinstance(value, allowed) and (allowed is bool or not isinstance(value, bool))
+    if not fits and not (value is None and kind.endswith("None")):
+        what = KINDS[kind.removesuffix(" | None")]
+        raise ValueError(f"{name} is {what}; got {value!r}")
+
+
+def endings(sites: Iterable[str]) -> set[str]:
+    """Return `*.` and the last one and two parts of every site that has more."""
+    parts = [site.split(".") for site in sites]
+    return {"*." + ".".join(p[-k:]) for p in parts for k in (1, 2) if len(p) > k}
 
 
 STREAM = (

@@ -168,9 +168,13 @@ def twin_softmax(seen: Histogram, bits: int) -> TwinGrid:
     >>> grid = twin_softmax(seen, bits=4); grid.shift, grid.range
     (4, (0, 112))
     """
+    return min(splits(bits), key=lambda grid: square_error(grid, seen))
+
+
+def splits(bits: int) -> list[TwinGrid]:
+    """Return the grids of probabilities of every split."""
     n = (1 << (bits - 1)) - 1
-    grids = [TwinGrid(np.asarray(2.0**-m / n), m, bits) for m in range(SPLITS)]
-    return min(grids, key=lambda grid: square_error(grid, seen))
+    return [TwinGrid(np.asarray(2.0**-m / n), m, bits) for m in range(SPLITS)]
 
 
 def twin_gelu(seen: Histogram, bits: int) -> TwinGrid:
@@ -183,12 +187,25 @@ def twin_gelu(seen: Histogram, bits: int) -> TwinGrid:
     >>> grid = twin_gelu(seen, bits=8); grid.shift, grid.encode(np.array([-0.17, 5.0]))
     (4, array([-69, 127], dtype=int8))
     """
-    half = 1 << (bits - 1)
-    least = GELU_LEAST / half
-    steps = np.maximum(seen.hi * parts() / (half - 1), least)
+    steps = seen.hi * parts() / ((1 << (bits - 1)) - 1)
+    return min(with_steps(steps, bits), key=lambda grid: square_error(grid, seen))
+
+
+def with_steps(steps: FloatArray, bits: int) -> list[TwinGrid]:
+    """Return the grids of GELU's output of these positive steps, or of the least that are aligned;
+    the negative step is the least of its halvings that reaches -0.17."""
+    least = GELU_LEAST / (1 << (bits - 1))
+    steps = np.maximum(steps, least)
     shifts = np.floor(np.log2(steps / least)).astype(int)
-    grids = [
+    return [
         TwinGrid(np.asarray(step / 2.0**m), int(m), bits, signed=True)
         for step, m in zip(steps, shifts, strict=True)
     ]
-    return min(grids, key=lambda grid: square_error(grid, seen))
+
+
+def others(grid: TwinGrid, factors: FloatArray) -> list[TwinGrid]:
+    """Return the grids that a search tries in place of `grid`: after softmax all splits, after GELU
+    `factors` times its positive step."""
+    if grid.signed:
+        return with_steps(grid.scale * 2.0**grid.shift * factors, grid.bits)
+    return splits(grid.bits)

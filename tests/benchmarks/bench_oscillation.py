@@ -16,10 +16,10 @@ import numpy as np
 
 import refvit
 from refvit.evaluate import evaluate
-from refvit.methods import changed
+from refvit.methods import METHODS
 from refvit.optim import AdamW, fresh, warmup_cosine
 from refvit.progress import Progress
-from refvit.quant import PRESETS, Learnable, quantize_model
+from refvit.quant import PRESETS, Learnable
 from refvit.sources import Shapes10, pixels_of
 from refvit.train import Student, batches, sharded_gradients
 from refvit.train_recipe import TrainRecipe
@@ -93,7 +93,7 @@ def main():
     args = parser.parse_args()
     model = refvit.load("nano_vit")
     pixels = pixels_of(model.preprocess, Shapes10().calibration(128))
-    start = quantize_model(model, pixels, changed(PRESETS[args.recipe], "*", observer="mse"))
+    start = METHODS["mse"](model, pixels, PRESETS[args.recipe])
     print(f"{args.recipe}, {args.steps} steps of 128 images, the last {args.watched} watched")
     print("| the last steps have | weights that turn back | top-1, last weights | averaged |")
     print("|---|---|---|---|")
