@@ -164,6 +164,32 @@ def test_divergence_is_zero_of_what_is_kept_whole():
     assert divergence(counts, 4, 4) == 0
     assert divergence(counts, 2, 2) > 0
     assert divergence(np.array([5.0, 1.0, 0.0, 2.0]), 4, 2) > 0
+    assert divergence(counts, 0, 2) == divergence(np.array([0.0, 0.0, 3.0]), 2, 2) == np.inf
+
+
+@pytest.mark.parametrize("name", OBSERVERS)
+@given(x=tensors, bits=widths, symmetric_=st.booleans(), signed=st.booleans())
+def test_a_range_has_its_ends_in_order_within_zero_and_what_was_seen(
+    name, x, bits, symmetric_, signed
+):
+    """Zeros, constants and single values among them."""
+    seen = observer(name)
+    seen.update(x)
+    lo, hi = seen.range(bits, symmetric_, signed)
+    assert min(x.min(), 0) <= lo <= hi <= max(x.max(), 0)
+
+
+@pytest.mark.parametrize("name", OBSERVERS)
+@pytest.mark.parametrize("bits", [4, 8])
+def test_values_around_two_peaks_keep_both(name, bits):
+    """None are near zero, so that a clipping point may lie below all of them."""
+    rng = np.random.default_rng(0)
+    x = rng.choice([-1, 1], 100_000) * rng.normal(3, 0.2, 100_000)
+    seen = observer(name)
+    seen.update(x)
+    lo, hi = seen.range(bits, True, True)
+    assert -5 < lo < -2.9
+    assert 2.9 < hi < 5
 
 
 @given(tensors, st.integers(2, 8), st.booleans())

@@ -135,6 +135,8 @@ class Entropy:
         half = len(self.seen.counts) // 2
         magnitudes = (self.seen.counts[half:] + self.seen.counts[half - 1 :: -1]).astype(float)
         magnitudes[0] = min(magnitudes[0], magnitudes[1])  # exact zeros are no shape to preserve
+        if not magnitudes.any():
+            return self.seen.lo, self.seen.hi
         levels = 1 << (bits - 1 if symmetric and signed else bits)
         filled = int(np.flatnonzero(magnitudes)[-1]) + 1
         points = np.unique(np.linspace(min(levels, filled), filled, CANDIDATES).astype(int))
@@ -154,7 +156,10 @@ def _square_error(x: FloatArray, counts: FloatArray, grid: QParams) -> float:
 
 
 def divergence(counts: FloatArray, keep: int, levels: int) -> float:
-    """Return KL(p || q) of `counts` clipped to `keep` bins and merged into `levels` codes."""
+    """Return KL(p || q) of `counts` clipped to `keep` bins and merged into `levels` codes;
+    infinite if nothing is in the bins that are kept, since q has no shape then."""
+    if not counts[:keep].any():
+        return np.inf
     p = counts[:keep].copy()
     p[-1] += counts[keep:].sum()
     code = np.arange(keep) * levels // keep
