@@ -167,6 +167,25 @@ def test_divergence_is_zero_of_what_is_kept_whole():
     assert divergence(counts, 0, 2) == divergence(np.array([0.0, 0.0, 3.0]), 2, 2) == np.inf
 
 
+@pytest.mark.parametrize("bits", [3, 4, 6])
+def test_entropy_gives_an_asymmetric_grid_the_levels_that_its_longer_side_has(bits):
+    """Half of them for values as far below zero as above: then it clips as a symmetric grid does.
+    Nearly all for values nearly all of whose range is above: as a symmetric grid of a bit more."""
+    rng = np.random.default_rng(0)
+    even = rng.laplace(size=50_000)
+    skewed = np.where(even < 0, 0.02, 1.0) * even
+    for x, more in ((even, 0), (skewed, 1)):
+        seen = observer("entropy")
+        seen.update(x)
+        found, wanted = (seen.range(b, s, True) for b, s in ((bits, False), (bits + more, True)))
+        assert found[1] == pytest.approx(wanted[1], rel=0.08)
+        error = [
+            np.square(fake_quantize(x, covering(*ends, b, symmetric=s, signed=True)) - x).mean()
+            for ends, b, s in ((found, bits, False), (wanted, bits + more, True))
+        ]
+        assert error[0] < 1.3 * error[1]
+
+
 @pytest.mark.parametrize("name", OBSERVERS)
 @given(x=tensors, bits=widths, symmetric_=st.booleans(), signed=st.booleans())
 def test_a_range_has_its_ends_in_order_within_zero_and_what_was_seen(

@@ -121,8 +121,9 @@ class Entropy:
 
     The values beyond a clipping point count at it; what is left is spread evenly over the filled
     bins of each code, and the divergence of the two is least at the answer. Magnitudes only, so
-    both ends are clipped alike. It was made for the long tails of convolutions: of attention
-    weights, nearly all of them small, it clips the few that matter to a third and less.
+    both ends are clipped alike, for as many codes as the longer side of the grid has. It was made
+    for the long tails of convolutions: of attention weights, nearly all of them small, it clips the
+    few that matter to a third and less.
     """
 
     def __init__(self, bins: int = 4096) -> None:
@@ -137,12 +138,18 @@ class Entropy:
         magnitudes[0] = min(magnitudes[0], magnitudes[1])  # exact zeros are no shape to preserve
         if not magnitudes.any():
             return self.seen.lo, self.seen.hi
-        levels = 1 << (bits - 1 if symmetric and signed else bits)
         filled = int(np.flatnonzero(magnitudes)[-1]) + 1
-        points = np.unique(np.linspace(min(levels, filled), filled, CANDIDATES).astype(int))
-        best = min(points, key=lambda i: divergence(magnitudes, int(i), levels))
-        top = float(best) * self.seen.width if best < filled else max(-self.seen.lo, self.seen.hi)
-        return max(self.seen.lo, -top), min(self.seen.hi, top)
+
+        def ends(keep: int) -> Range:
+            top = keep * self.seen.width if keep < filled else np.inf
+            return max(self.seen.lo, -top), min(self.seen.hi, top)
+
+        def lost(keep: int) -> float:
+            return divergence(magnitudes, keep, levels(*ends(keep), bits, symmetric, signed))
+
+        least = min(levels(*ends(filled), bits, symmetric, signed), filled)
+        points = np.unique(np.linspace(least, filled, CANDIDATES).astype(int)).tolist()
+        return ends(min(points, key=lost))
 
 
 def parts() -> FloatArray:
@@ -153,6 +160,17 @@ def parts() -> FloatArray:
 def _square_error(x: FloatArray, counts: FloatArray, grid: QParams) -> float:
     """Return sum(counts (x - fake_quantize(x))**2)."""
     return float(np.sum(counts * np.square(fake_quantize(x, grid) - x)))
+
+
+def levels(lo: float, hi: float, bits: int, symmetric: bool, signed: bool) -> int:
+    """Return how many codes magnitudes have on the grid of [lo, hi]: those of its longer side.
+
+    >>> levels(-1.0, 1.0, 4, symmetric=False, signed=True), levels(-0.2, 3.0, 4, False, True)
+    (8, 15)
+    """
+    if symmetric:
+        return 1 << (bits - 1 if signed else bits)
+    return max(1, round((1 << bits) * max(-lo, hi) / (max(hi, 0.0) - min(lo, 0.0))))
 
 
 def divergence(counts: FloatArray, keep: int, levels: int) -> float:
