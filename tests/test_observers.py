@@ -116,9 +116,18 @@ def test_a_streamed_histogram_is_that_of_the_whole_in_any_order(parts):
         assert abs(whole.quantile(share) - exact) <= whole.width + 1e-12
 
 
-def test_a_histogram_counts_finite_values_and_a_multiple_of_four_bins():
-    with pytest.raises(ValueError, match="finite"):
-        Histogram().update(np.array([1.0, np.nan]))
+@pytest.mark.parametrize("name", OBSERVERS)
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_an_observer_refuses_what_is_not_finite_and_stays_as_it_was(name, bad):
+    seen = observer(name)
+    seen.update(np.array([[1.0, -3.0]]))
+    before = seen.range(8, True, True)
+    with pytest.raises(ValueError, match="sees finite values"):
+        seen.update(np.array([[1.0, bad, 2.0]]))
+    assert seen.range(8, True, True) == before
+
+
+def test_a_histogram_has_a_multiple_of_four_bins():
     with pytest.raises(ValueError, match="multiple of 4"):
         Histogram(6)
 

@@ -36,9 +36,7 @@ class Histogram:
 
     def update(self, x: FloatArray) -> None:
         """Count every element of `x`; ValueError if one is not finite."""
-        lo, hi = float(np.min(x)), float(np.max(x))
-        if not (np.isfinite(lo) and np.isfinite(hi)):
-            raise ValueError("a histogram counts finite values; there is one that is not")
+        lo, hi = finite_ends(x)
         self.lo, self.hi = min(self.lo, lo), max(self.hi, hi)
         self._widen(max(-lo, hi))
         if self.reach == 0.0:  # nothing but zeros so far: they are counted when there is a width
@@ -77,6 +75,14 @@ class Histogram:
         k = int(np.searchsorted(running, share * running[-1], side="left"))
         edge = (k + 1 - len(self.counts) // 2) * self.width
         return float(np.clip(edge, self.lo, self.hi))
+
+
+def finite_ends(x: FloatArray) -> tuple[float, float]:
+    """Return the least and greatest element of `x`; ValueError if one is not finite."""
+    lo, hi = float(np.min(x)), float(np.max(x))
+    if not (np.isfinite(lo) and np.isfinite(hi)):
+        raise ValueError(f"an observer sees finite values; these go from {lo} to {hi}")
+    return lo, hi
 
 
 def square_error(grid: Grid, seen: Histogram) -> float:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from refvit.matching import one_of
 from refvit.quant.affine import QParams, covering, fake_quantize
-from refvit.quant.histogram import Histogram
+from refvit.quant.histogram import Histogram, finite_ends
 from refvit.quant.ptf import Channels
 
 FloatArray = NDArray[Any]
@@ -25,7 +25,8 @@ TURNS = 2  # of an asymmetric search, each end alone
 
 
 class Observer(Protocol):
-    """Sees values, then says which range a grid of so many bits shall cover."""
+    """Sees finite values, or raises ValueError; then says which range a grid of so many bits shall
+    cover."""
 
     def update(self, x: FloatArray) -> None: ...
     def range(self, bits: int, symmetric: bool, signed: bool) -> Range: ...
@@ -44,8 +45,8 @@ class MinMax:
         self.lo, self.hi = np.inf, -np.inf
 
     def update(self, x: FloatArray) -> None:
-        self.lo = min(self.lo, float(np.min(x)))
-        self.hi = max(self.hi, float(np.max(x)))
+        lo, hi = finite_ends(x)
+        self.lo, self.hi = min(self.lo, lo), max(self.hi, hi)
 
     def range(self, bits: int, symmetric: bool, signed: bool) -> Range:
         return self.lo, self.hi
@@ -62,7 +63,7 @@ class MovingAverage:
         self.ends: FloatArray | None = None
 
     def update(self, x: FloatArray) -> None:
-        now = np.array([np.min(x), np.max(x)], np.float64)
+        now = np.array(finite_ends(x))
         m = self.momentum
         self.ends = now if self.ends is None else m * self.ends + (1 - m) * now
 
