@@ -25,6 +25,7 @@ from refvit.quant import (
     read_recipe,
     symmetric,
 )
+from refvit.quant.histogram import HAIR, affine_errors
 from refvit.quant.observers import divergence
 
 widths = st.integers(2, 16)
@@ -148,24 +149,83 @@ def test_an_observer_stays_within_what_was_seen_and_keeps_its_memory(name, bits)
     assert 0.5 < hi < 6
 
 
-@pytest.mark.parametrize("bits", [2, 3, 4, 6, 8])
-@pytest.mark.parametrize("kind", ["normal", "outlier", "uniform"])
-def test_the_search_for_the_least_error_is_no_worse_than_min_max(bits, kind):
-    """On the true values, and in the order that is known: an outlier makes min-max useless."""
-    rng = np.random.default_rng(bits)
-    x = rng.uniform(-1, 1, 20_000) if kind == "uniform" else rng.standard_normal(20_000)
-    x[0] = 40.0 if kind == "outlier" else x[0]
-    error = {}
-    for name in ("minmax", "mse", "percentile", "entropy"):
-        seen = observer(name)
-        seen.update(x)
-        lo, hi = seen.range(bits, True, True)
-        error[name] = np.square(fake_quantize(x, covering(lo, hi, bits)) - x).mean()
-    assert error["mse"] <= error["minmax"] * 1.01
-    if kind == "outlier" and bits < 8:
-        assert error["mse"] < 0.7 * error["minmax"]
-        assert error["percentile"] < error["minmax"]
-        assert error["entropy"] < error["minmax"]
+def values_of(kind):
+    """Values as layers have them: 20,000 of them, seeded."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(20_000)
+    scores = np.exp(2 * x.reshape(-1, 50))
+    return {
+        "uniform": rng.uniform(-1, 1, 20_000),
+        "heavy": rng.standard_t(2, 20_000),
+        "gelu": 3 * x / (1 + np.exp(-1.702 * 3 * x)),
+        "softmax": (scores / scores.sum(1, keepdims=True)).ravel(),
+        "zeros": np.where(rng.random(20_000) < 0.95, 0, x),
+        "spike": np.where(rng.random(20_000) < 0.9, 0.01, x),
+        "constant": np.full(100, 3.7),
+        "outlier 40": np.append(x, 40.0),
+        "outlier 300": np.append(x, 300.0),
+        "normal": x,
+    }[kind]
+
+
+KINDS = ["normal", "outlier 40", "outlier 300", "uniform", "heavy", "gelu", "softmax", "zeros",
+         "spike", "constant"]  # fmt: skip
+
+
+@pytest.mark.parametrize("even", [True, False], ids=["symmetric", "asymmetric"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_search_for_the_least_error_is_no_worse_than_min_max_at_any_width(kind, even):
+    """On the true values, of which the search has counts alone."""
+    x, seen = values_of(kind), observer("mse")
+    seen.update(x)
+    for bits in range(2, 17):
+        for signed in (True, False)[: 1 + (not even or x.min() >= 0)]:
+            error = [
+                np.square(
+                    fake_quantize(x, covering(*ends, bits, symmetric=even, signed=signed)) - x
+                )
+                for ends in (seen.range(bits, even, signed), (x.min(), x.max()))
+            ]
+            assert error[0].mean() <= error[1].mean() * (1 + 1e-9), (bits, signed)
+
+
+@pytest.mark.parametrize("even", [True, False], ids=["symmetric", "asymmetric"])
+def test_up_to_eight_bits_an_outlier_is_clipped_where_it_costs_less(even):
+    x = values_of("outlier 40")
+    for bits in range(2, 9):
+        error = {}
+        for name in ("minmax", "mse", "percentile", "entropy"):
+            seen = observer(name)
+            seen.update(x)
+            lo, hi = seen.range(bits, even, True)
+            grid = covering(lo, hi, bits, symmetric=even, signed=True)
+            error[name] = np.square(fake_quantize(x, grid) - x).mean()
+        assert error["mse"] < (0.75 if bits < 6 else 1) * error["minmax"]
+        assert error["mse"] <= 1.01 * min(error.values())
+        if bits < 6:
+            assert error["percentile"] < error["minmax"]
+            assert error["entropy"] < error["minmax"]
+
+
+@given(
+    hnp.arrays(np.float64, st.integers(1, 30), elements=halves), st.integers(2, 16),
+    st.floats(0.05, 1.2), st.booleans(),
+)  # fmt: skip
+def test_an_affine_error_is_that_of_many_values_spread_over_every_bin(x, bits, part, even):
+    seen = Histogram(64)
+    seen.update(x)
+    if seen.reach == 0:
+        return
+    grid = covering(part * x.min(), part * x.max(), bits, symmetric=even, signed=True)
+    if grid.scale < seen.width / 50:
+        return  # the points below would miss its steps
+    total, hair = 0.0, HAIR * seen.width
+    points = (np.arange(4000) + 0.5) / 4000
+    for k in np.flatnonzero(seen.counts):
+        edges = np.clip((np.array([k, k + 1]) - 32) * seen.width, seen.lo - hair, seen.hi + hair)
+        spread = edges[0] + (edges[1] - edges[0]) * points
+        total += seen.counts[k] * np.square(grid.round(spread) - spread).mean()
+    assert affine_errors(seen)(grid) == pytest.approx(total, rel=1e-2)
 
 
 def test_divergence_is_zero_of_what_is_kept_whole():

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refvit.matching import one_of
-from refvit.quant.affine import QParams, covering, fake_quantize
-from refvit.quant.histogram import Histogram, finite_ends
+from refvit.quant.affine import covering
+from refvit.quant.histogram import Histogram, affine_errors, finite_ends
 from refvit.quant.ptf import Channels
 
 FloatArray = NDArray[Any]
@@ -22,6 +22,7 @@ Range = tuple[float, float]
 CANDIDATES = 100  # clipping points that a search tries
 SMALLEST = 0.01  # of the largest value, the least of them
 TURNS = 2  # of an asymmetric search, each end alone
+RESOLVED = 4  # bins to a step, from which on their counts tell one grid from another
 
 
 class Observer(Protocol):
@@ -91,8 +92,9 @@ class MeanSquare:
 
     Clipping points are `SMALLEST` to 1 of the largest value, both ends alike; an asymmetric grid's
     ends are then tried each alone, since a GELU's negative end is dense and its positive one is
-    not. The error is that of the bins' centres. The full range is among them, so it is never worse
-    than min-max.
+    not. The full range is among them and wins ties. The error is that of values spread evenly over
+    their bins; a grid whose steps are less than `RESOLVED` of them, which 8 bits and fewer never
+    are, cannot be told from a finer one, and has the full range.
     """
 
     def __init__(self) -> None:
@@ -102,14 +104,15 @@ class MeanSquare:
         self.seen.update(x)
 
     def range(self, bits: int, symmetric: bool, signed: bool) -> Range:
-        used = self.seen.counts > 0
-        x, counts = self.seen.centres[used], self.seen.counts[used]
+        lo, hi = self.seen.lo, self.seen.hi
+        whole = covering(lo, hi, bits, symmetric=symmetric, signed=signed)
+        if whole.scale < RESOLVED * self.seen.width or lo == hi == 0:
+            return lo, hi
+        lost = affine_errors(self.seen)
 
         def error(ends: Range) -> float:
-            grid = covering(*ends, bits, symmetric=symmetric, signed=signed)
-            return _square_error(x, counts, grid)
+            return lost(covering(*ends, bits, symmetric=symmetric, signed=signed))
 
-        lo, hi = self.seen.lo, self.seen.hi
         best = min(((lo * part, hi * part) for part in parts()), key=error)
         for _ in range(0 if symmetric else TURNS):
             best = min([best, *((best[0], hi * part) for part in parts())], key=error)
@@ -156,11 +159,6 @@ class Entropy:
 def parts() -> FloatArray:
     """Return the clipping points a search tries, as parts of the largest value; 1 is the first."""
     return np.linspace(1.0, SMALLEST, CANDIDATES)
-
-
-def _square_error(x: FloatArray, counts: FloatArray, grid: QParams) -> float:
-    """Return sum(counts (x - fake_quantize(x))**2)."""
-    return float(np.sum(counts * np.square(fake_quantize(x, grid) - x)))
 
 
 def levels(lo: float, hi: float, bits: int, symmetric: bool, signed: bool) -> int:
