@@ -25,6 +25,7 @@ from refvit.quant import (
     read_recipe,
     symmetric,
 )
+from refvit.quant.histogram import HAIR, affine_errors
 from refvit.quant.observers import divergence
 from refvit.quant.recipe import SEARCHED
 
@@ -117,9 +118,18 @@ def test_a_streamed_histogram_is_that_of_the_whole_in_any_order(parts):
         assert abs(whole.quantile(share) - exact) <= whole.width + 1e-12
 
 
-def test_a_histogram_counts_finite_values_and_a_multiple_of_four_bins():
-    with pytest.raises(ValueError, match="finite"):
-        Histogram().update(np.array([1.0, np.nan]))
+@pytest.mark.parametrize("name", OBSERVERS)
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_an_observer_refuses_what_is_not_finite_and_stays_as_it_was(name, bad):
+    seen = observer(name)
+    seen.update(np.array([[1.0, -3.0]]))
+    before = seen.range(8, True, True)
+    with pytest.raises(ValueError, match="sees finite values"):
+        seen.update(np.array([[1.0, bad, 2.0]]))
+    assert seen.range(8, True, True) == before
+
+
+def test_a_histogram_has_a_multiple_of_four_bins():
     with pytest.raises(ValueError, match="multiple of 4"):
         Histogram(6)
 
@@ -140,24 +150,83 @@ def test_an_observer_stays_within_what_was_seen_and_keeps_its_memory(name, bits)
     assert 0.5 < hi < 6
 
 
-@pytest.mark.parametrize("bits", [2, 3, 4, 6, 8])
-@pytest.mark.parametrize("kind", ["normal", "outlier", "uniform"])
-def test_the_search_for_the_least_error_is_no_worse_than_min_max(bits, kind):
-    """On the true values, and in the order that is known: an outlier makes min-max useless."""
-    rng = np.random.default_rng(bits)
-    x = rng.uniform(-1, 1, 20_000) if kind == "uniform" else rng.standard_normal(20_000)
-    x[0] = 40.0 if kind == "outlier" else x[0]
-    error = {}
-    for name in ("minmax", "mse", "percentile", "entropy"):
-        seen = observer(name)
-        seen.update(x)
-        lo, hi = seen.range(bits, True, True)
-        error[name] = np.square(fake_quantize(x, covering(lo, hi, bits)) - x).mean()
-    assert error["mse"] <= error["minmax"] * 1.01
-    if kind == "outlier" and bits < 8:
-        assert error["mse"] < 0.7 * error["minmax"]
-        assert error["percentile"] < error["minmax"]
-        assert error["entropy"] < error["minmax"]
+def values_of(kind):
+    """Values as layers have them: 20,000 of them, seeded."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(20_000)
+    scores = np.exp(2 * x.reshape(-1, 50))
+    return {
+        "uniform": rng.uniform(-1, 1, 20_000),
+        "heavy": rng.standard_t(2, 20_000),
+        "gelu": 3 * x / (1 + np.exp(-1.702 * 3 * x)),
+        "softmax": (scores / scores.sum(1, keepdims=True)).ravel(),
+        "zeros": np.where(rng.random(20_000) < 0.95, 0, x),
+        "spike": np.where(rng.random(20_000) < 0.9, 0.01, x),
+        "constant": np.full(100, 3.7),
+        "outlier 40": np.append(x, 40.0),
+        "outlier 300": np.append(x, 300.0),
+        "normal": x,
+    }[kind]
+
+
+KINDS = ["normal", "outlier 40", "outlier 300", "uniform", "heavy", "gelu", "softmax", "zeros",
+         "spike", "constant"]  # fmt: skip
+
+
+@pytest.mark.parametrize("even", [True, False], ids=["symmetric", "asymmetric"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_search_for_the_least_error_is_no_worse_than_min_max_at_any_width(kind, even):
+    """On the true values, of which the search has counts alone."""
+    x, seen = values_of(kind), observer("mse")
+    seen.update(x)
+    for bits in range(2, 17):
+        for signed in (True, False)[: 1 + (not even or x.min() >= 0)]:
+            error = [
+                np.square(
+                    fake_quantize(x, covering(*ends, bits, symmetric=even, signed=signed)) - x
+                )
+                for ends in (seen.range(bits, even, signed), (x.min(), x.max()))
+            ]
+            assert error[0].mean() <= error[1].mean() * (1 + 1e-9), (bits, signed)
+
+
+@pytest.mark.parametrize("even", [True, False], ids=["symmetric", "asymmetric"])
+def test_up_to_eight_bits_an_outlier_is_clipped_where_it_costs_less(even):
+    x = values_of("outlier 40")
+    for bits in range(2, 9):
+        error = {}
+        for name in ("minmax", "mse", "percentile", "entropy"):
+            seen = observer(name)
+            seen.update(x)
+            lo, hi = seen.range(bits, even, True)
+            grid = covering(lo, hi, bits, symmetric=even, signed=True)
+            error[name] = np.square(fake_quantize(x, grid) - x).mean()
+        assert error["mse"] < (0.75 if bits < 6 else 1) * error["minmax"]
+        assert error["mse"] <= 1.01 * min(error.values())
+        if bits < 6:
+            assert error["percentile"] < error["minmax"]
+            assert error["entropy"] < error["minmax"]
+
+
+@given(
+    hnp.arrays(np.float64, st.integers(1, 30), elements=halves), st.integers(2, 16),
+    st.floats(0.05, 1.2), st.booleans(),
+)  # fmt: skip
+def test_an_affine_error_is_that_of_many_values_spread_over_every_bin(x, bits, part, even):
+    seen = Histogram(64)
+    seen.update(x)
+    if seen.reach == 0:
+        return
+    grid = covering(part * x.min(), part * x.max(), bits, symmetric=even, signed=True)
+    if grid.scale < seen.width / 50:
+        return  # the points below would miss its steps
+    total, hair = 0.0, HAIR * seen.width
+    points = (np.arange(4000) + 0.5) / 4000
+    for k in np.flatnonzero(seen.counts):
+        edges = np.clip((np.array([k, k + 1]) - 32) * seen.width, seen.lo - hair, seen.hi + hair)
+        spread = edges[0] + (edges[1] - edges[0]) * points
+        total += seen.counts[k] * np.square(grid.round(spread) - spread).mean()
+    assert affine_errors(seen)(grid) == pytest.approx(total, rel=1e-2)
 
 
 def test_divergence_is_zero_of_what_is_kept_whole():
@@ -165,6 +234,51 @@ def test_divergence_is_zero_of_what_is_kept_whole():
     assert divergence(counts, 4, 4) == 0
     assert divergence(counts, 2, 2) > 0
     assert divergence(np.array([5.0, 1.0, 0.0, 2.0]), 4, 2) > 0
+    assert divergence(counts, 0, 2) == divergence(np.array([0.0, 0.0, 3.0]), 2, 2) == np.inf
+
+
+@pytest.mark.parametrize("bits", [3, 4, 6])
+def test_entropy_gives_an_asymmetric_grid_the_levels_that_its_longer_side_has(bits):
+    """Half of them for values as far below zero as above: then it clips as a symmetric grid does.
+    Nearly all for values nearly all of whose range is above: as a symmetric grid of a bit more."""
+    rng = np.random.default_rng(0)
+    even = rng.laplace(size=50_000)
+    skewed = np.where(even < 0, 0.02, 1.0) * even
+    for x, more in ((even, 0), (skewed, 1)):
+        seen = observer("entropy")
+        seen.update(x)
+        found, wanted = (seen.range(b, s, True) for b, s in ((bits, False), (bits + more, True)))
+        assert found[1] == pytest.approx(wanted[1], rel=0.08)
+        error = [
+            np.square(fake_quantize(x, covering(*ends, b, symmetric=s, signed=True)) - x).mean()
+            for ends, b, s in ((found, bits, False), (wanted, bits + more, True))
+        ]
+        assert error[0] < 1.3 * error[1]
+
+
+@pytest.mark.parametrize("name", OBSERVERS)
+@given(x=tensors, bits=widths, symmetric_=st.booleans(), signed=st.booleans())
+def test_a_range_has_its_ends_in_order_within_zero_and_what_was_seen(
+    name, x, bits, symmetric_, signed
+):
+    """Zeros, constants and single values among them."""
+    seen = observer(name)
+    seen.update(x)
+    lo, hi = seen.range(bits, symmetric_, signed)
+    assert min(x.min(), 0) <= lo <= hi <= max(x.max(), 0)
+
+
+@pytest.mark.parametrize("name", OBSERVERS)
+@pytest.mark.parametrize("bits", [4, 8])
+def test_values_around_two_peaks_keep_both(name, bits):
+    """None are near zero, so that a clipping point may lie below all of them."""
+    rng = np.random.default_rng(0)
+    x = rng.choice([-1, 1], 100_000) * rng.normal(3, 0.2, 100_000)
+    seen = observer(name)
+    seen.update(x)
+    lo, hi = seen.range(bits, True, True)
+    assert -5 < lo < -2.9
+    assert 2.9 < hi < 5
 
 
 @given(tensors, st.integers(2, 8), st.booleans())

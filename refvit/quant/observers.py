@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refvit.matching import one_of
-from refvit.quant.affine import QParams, covering, fake_quantize
-from refvit.quant.histogram import Histogram
+from refvit.quant.affine import covering
+from refvit.quant.histogram import Histogram, affine_errors, finite_ends
 from refvit.quant.ptf import Channels
 
 FloatArray = NDArray[Any]
@@ -22,10 +22,12 @@ Range = tuple[float, float]
 CANDIDATES = 100  # clipping points that a search tries
 SMALLEST = 0.01  # of the largest value, the least of them
 TURNS = 2  # of an asymmetric search, each end alone
+RESOLVED = 4  # bins to a step, from which on their counts tell one grid from another
 
 
 class Observer(Protocol):
-    """Sees values, then says which range a grid of so many bits shall cover."""
+    """Sees finite values, or raises ValueError; then says which range a grid of so many bits shall
+    cover."""
 
     def update(self, x: FloatArray) -> None: ...
     def range(self, bits: int, symmetric: bool, signed: bool) -> Range: ...
@@ -44,8 +46,8 @@ class MinMax:
         self.lo, self.hi = np.inf, -np.inf
 
     def update(self, x: FloatArray) -> None:
-        self.lo = min(self.lo, float(np.min(x)))
-        self.hi = max(self.hi, float(np.max(x)))
+        lo, hi = finite_ends(x)
+        self.lo, self.hi = min(self.lo, lo), max(self.hi, hi)
 
     def range(self, bits: int, symmetric: bool, signed: bool) -> Range:
         return self.lo, self.hi
@@ -62,7 +64,7 @@ class MovingAverage:
         self.ends: FloatArray | None = None
 
     def update(self, x: FloatArray) -> None:
-        now = np.array([np.min(x), np.max(x)], np.float64)
+        now = np.array(finite_ends(x))
         m = self.momentum
         self.ends = now if self.ends is None else m * self.ends + (1 - m) * now
 
@@ -90,8 +92,9 @@ class MeanSquare:
 
     Clipping points are `SMALLEST` to 1 of the largest value, both ends alike; an asymmetric grid's
     ends are then tried each alone, since a GELU's negative end is dense and its positive one is
-    not. The error is that of the bins' centres. The full range is among them, so it is never worse
-    than min-max.
+    not. The full range is among them and wins ties. The error is that of values spread evenly over
+    their bins; a grid whose steps are less than `RESOLVED` of them, which 8 bits and fewer never
+    are, cannot be told from a finer one, and has the full range.
     """
 
     def __init__(self) -> None:
@@ -101,14 +104,15 @@ class MeanSquare:
         self.seen.update(x)
 
     def range(self, bits: int, symmetric: bool, signed: bool) -> Range:
-        used = self.seen.counts > 0
-        x, counts = self.seen.centres[used], self.seen.counts[used]
+        lo, hi = self.seen.lo, self.seen.hi
+        whole = covering(lo, hi, bits, symmetric=symmetric, signed=signed)
+        if whole.scale < RESOLVED * self.seen.width or lo == hi == 0:
+            return lo, hi
+        lost = affine_errors(self.seen)
 
         def error(ends: Range) -> float:
-            grid = covering(*ends, bits, symmetric=symmetric, signed=signed)
-            return _square_error(x, counts, grid)
+            return lost(covering(*ends, bits, symmetric=symmetric, signed=signed))
 
-        lo, hi = self.seen.lo, self.seen.hi
         best = min(((lo * part, hi * part) for part in parts()), key=error)
         for _ in range(0 if symmetric else TURNS):
             best = min([best, *((best[0], hi * part) for part in parts())], key=error)
@@ -121,8 +125,9 @@ class Entropy:
 
     The values beyond a clipping point count at it; what is left is spread evenly over the filled
     bins of each code, and the divergence of the two is least at the answer. Magnitudes only, so
-    both ends are clipped alike. It was made for the long tails of convolutions: of attention
-    weights, nearly all of them small, it clips the few that matter to a third and less.
+    both ends are clipped alike, for as many codes as the longer side of the grid has. It was made
+    for the long tails of convolutions: of attention weights, nearly all of them small, it clips the
+    few that matter to a third and less.
     """
 
     def __init__(self, bins: int = 4096) -> None:
@@ -135,12 +140,20 @@ class Entropy:
         half = len(self.seen.counts) // 2
         magnitudes = (self.seen.counts[half:] + self.seen.counts[half - 1 :: -1]).astype(float)
         magnitudes[0] = min(magnitudes[0], magnitudes[1])  # exact zeros are no shape to preserve
-        levels = 1 << (bits - 1 if symmetric and signed else bits)
+        if not magnitudes.any():
+            return self.seen.lo, self.seen.hi
         filled = int(np.flatnonzero(magnitudes)[-1]) + 1
-        points = np.unique(np.linspace(min(levels, filled), filled, CANDIDATES).astype(int))
-        best = min(points, key=lambda i: divergence(magnitudes, int(i), levels))
-        top = float(best) * self.seen.width if best < filled else max(-self.seen.lo, self.seen.hi)
-        return max(self.seen.lo, -top), min(self.seen.hi, top)
+
+        def ends(keep: int) -> Range:
+            top = keep * self.seen.width if keep < filled else np.inf
+            return max(self.seen.lo, -top), min(self.seen.hi, top)
+
+        def lost(keep: int) -> float:
+            return divergence(magnitudes, keep, levels(*ends(keep), bits, symmetric, signed))
+
+        least = min(levels(*ends(filled), bits, symmetric, signed), filled)
+        points = np.unique(np.linspace(least, filled, CANDIDATES).astype(int)).tolist()
+        return ends(min(points, key=lost))
 
 
 def parts() -> FloatArray:
@@ -148,13 +161,22 @@ def parts() -> FloatArray:
     return np.linspace(1.0, SMALLEST, CANDIDATES)
 
 
-def _square_error(x: FloatArray, counts: FloatArray, grid: QParams) -> float:
-    """Return sum(counts (x - fake_quantize(x))**2)."""
-    return float(np.sum(counts * np.square(fake_quantize(x, grid) - x)))
+def levels(lo: float, hi: float, bits: int, symmetric: bool, signed: bool) -> int:
+    """Return how many codes magnitudes have on the grid of [lo, hi]: those of its longer side.
+
+    >>> levels(-1.0, 1.0, 4, symmetric=False, signed=True), levels(-0.2, 3.0, 4, False, True)
+    (8, 15)
+    """
+    if symmetric:
+        return 1 << (bits - 1 if signed else bits)
+    return max(1, round((1 << bits) * max(-lo, hi) / (max(hi, 0.0) - min(lo, 0.0))))
 
 
 def divergence(counts: FloatArray, keep: int, levels: int) -> float:
-    """Return KL(p || q) of `counts` clipped to `keep` bins and merged into `levels` codes."""
+    """Return KL(p || q) of `counts` clipped to `keep` bins and merged into `levels` codes;
+    infinite if nothing is in the bins that are kept, since q has no shape then."""
+    if not counts[:keep].any():
+        return np.inf
     p = counts[:keep].copy()
     p[-1] += counts[keep:].sum()
     code = np.arange(keep) * levels // keep

@@ -33,6 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refvit.quant.affine import code_range, covering
+from refvit.quant.histogram import finite_ends
 
 FloatArray = NDArray[Any]
 IntArray = NDArray[Any]
@@ -129,8 +130,8 @@ class Channels:
         self.sample: FloatArray = np.empty((0, 0))
 
     def update(self, x: FloatArray) -> None:
-        self.lo = min(self.lo, float(np.min(x)))
-        self.hi = max(self.hi, float(np.max(x)))
+        lo, hi = finite_ends(x)
+        self.lo, self.hi = min(self.lo, lo), max(self.hi, hi)
         tokens = x.reshape(-1, x.shape[-1])
         self.sample = tokens[:: -(-len(tokens) // self.rows)].copy()
 
