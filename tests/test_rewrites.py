@@ -238,15 +238,15 @@ def nano():
 
 
 def test_outliers_ruin_a_model_and_rewrites_restore_it(nano):
-    """Of 300 images at W6A6, 90.3 % as shipped; with three channels of each norm 16 or 64 times as
-    large 58.7 % and 10.3 %, while the float logits are the same; cured 91.3 % and 91.0 %."""
+    """Of 300 images at W6A6, about 91 % as shipped; with three channels of each norm 16 or 64 times
+    as large 61 % and 10 %, while the float logits are the same; cured 91 to 92 %."""
     model, calibration, points = nano
     plain = points(model)
-    assert points(inject_outliers(model, 16)) < plain - 20
-    worse = inject_outliers(model, 64)
-    assert points(worse) < 25
-    for cured in (reparameterise(worse, calibration), smooth(worse, calibration)):
-        assert points(cured) >= plain - 1
+    for factor, lost in ((16, 20), (64, 65)):
+        worse = inject_outliers(model, factor)
+        assert points(worse) < plain - lost
+        for cured in (reparameterise(worse, calibration), smooth(worse, calibration)):
+            assert points(cured) >= plain - 1
 
 
 def test_the_engine_runs_what_was_rewritten(nano):

@@ -5,8 +5,8 @@ the same error every time, and a linear adds those errors up. A fixed noise, ano
 channel, spreads them; its image `W noise` is known beforehand and is taken from the bias:
 `W (Q(x + N) - N) + b = W Q(x + N) + (b - W N)`, so the matrix product sees plain codes.
 
-It is no cure for all: with min-max grids at W4A4, `nano_swin` goes from 72.6 to 80.2 % of 500
-images and `nano_vit` from 64.9 to 64.8 % of 1,000. Behind a norm nothing is gained.
+It is no cure for all: with min-max grids at W4A4, `nano_swin` goes from 83.4 to 87.4 % of 500
+images and `nano_vit` from 72.1 to 70.8 % of 1,000. Behind a norm nothing is gained.
 """
 
 from __future__ import annotations
