@@ -22,7 +22,7 @@ from PIL import Image, ImageDraw
 import refvit
 from refvit.command import float_model
 from refvit.files import new_directory, whole_directory
-from refvit.model import Model
+from refvit.model import Model, batched
 from refvit.quant import prior_labels, synthesize
 from refvit.quant.datafree import BATCH, STEPS, patch_entropy, valid
 
@@ -35,7 +35,8 @@ def add_synthesize(parser: argparse.ArgumentParser) -> None:
     """Add how many images, where to, for how long, and the seed."""
     parser.add_argument("--count", type=int, default=32, metavar="N", help="images (32)")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new directory")
-    parser.add_argument("--steps", type=int, default=STEPS, help=f"of each batch of 32 ({STEPS})")
+    parser.add_argument("--steps", type=int, default=STEPS, help=f"of each batch ({STEPS})")
+    parser.add_argument("--batch", type=int, default=BATCH, help=f"images at a time ({BATCH})")
     parser.add_argument("--seed", type=int, default=0, help="of noise, classes and moves (0)")
 
 
@@ -45,11 +46,11 @@ def run_synthesize(args: argparse.Namespace) -> tuple[str, Any]:
     labels = prior_labels(model, args.count, args.seed)
     check_folders(model.labels)
     new_directory(args.out)
-    pixels = synthesize(model, args.count, args.seed, args.steps)
+    pixels = synthesize(model, args.count, args.seed, args.steps, args.batch)
     names = [f"{model.labels[k]}/{i:03}.png" for i, k in enumerate(labels)]
     about = {
         "model": args.model, "count": args.count, "seed": args.seed, "steps": args.steps,
-        "refvit": refvit.__version__, **measured(model, pixels, labels),
+        "batch": args.batch, "refvit": refvit.__version__, **measured(model, pixels, labels),
     }  # fmt: skip
     write(args.out, model, pixels, names, about)
     said = (
@@ -71,7 +72,7 @@ def measured(model: Model, pixels: NDArray[Any], labels: NDArray[np.int64]) -> d
     """Return what came out: the share of images that the model takes for what they were made for,
     their patch entropy, and that of noise; both of the latter are means over batches."""
     noise = np.random.default_rng(0).standard_normal(pixels[:BATCH].shape, np.float32)
-    parts = [patch_entropy(model, pixels[at : at + BATCH]) for at in range(0, len(pixels), BATCH)]
+    parts = [patch_entropy(model, part) for part in batched(pixels, BATCH)]
     taken = np.concatenate([logits.argmax(1) for _, logits in parts])
     return {
         "as_meant": float(np.mean(taken == labels)),

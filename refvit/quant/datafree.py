@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from refvit.autodiff import value_and_gradients, value_of
 from refvit.images import Preprocess
 from refvit.losses import cross_entropy
-from refvit.model import Model
+from refvit.model import Model, batched
 from refvit.models import SwinConfig, family, forward
 from refvit.ops import FloatOps
 from refvit.ops import functional as F
@@ -38,37 +38,43 @@ BATCH = 32  # images that are made together
 STEPS = 1000  # as in the paper
 RATES = {"vit": 0.20, "swin": 0.25}
 CLASS, VARIATION = 1.0, 0.05  # what a class and smoothness are worth, of an entropy
-# The paper's total variation is for 32 images of 224 x 224. Its norms run over all values, so each
-# grows with the root of their number: 2500 to 3000 is a difference of 0.28 to 0.34 between two
-# neighbours, root mean square, of normalised pixels. Photographs look alike at all scales (Ruderman
-# 1994), so smaller ones have the same differences, only fewer.
-SMOOTH, SMOOTH_VALUES = (2500.0, 3000.0), 32 * 3 * 224 * 224
+# The paper's total variation is for 32 images of 224 x 224, normalised by ImageNet's deviation. Its
+# norms run over all values, so each grows with the root of their number: 2500 to 3000 says that two
+# neighbours differ by 0.28 to 0.34, root mean square, which is 0.064 to 0.077 of the way from black
+# to white. Photographs look alike at all scales (Ruderman 1994): smaller ones have the same
+# differences, only fewer.
+SMOOTH, SMOOTH_VALUES, SMOOTH_STD = (2500.0, 3000.0), 32 * 3 * 224 * 224, 0.226
 JITTERS, JITTER_SIDE = (15, 30), 224  # the furthest roll of each half of the steps
 
 
-def synthesize(model: Model, count: int = 32, seed: int = 0, steps: int = STEPS) -> Array:
+def synthesize(
+    model: Model, count: int = 32, seed: int = 0, steps: int = STEPS, batch: int = BATCH
+) -> Array:
     """Return `count` images that `model` finds lifelike: float32 pixels [count, C, H, W], which
     are those of 8-bit images.
 
-    What they are images of is `prior_labels(model, count, seed)`. Batches of 32 are made one after
-    the other, each in `steps` steps of Adam, so fewer images are the first of more if they are
-    whole batches. A pure function of its arguments on one machine. Raises TypeError for a model
-    that is not a float one, ValueError for one without classes, and for fewer than one image or
-    two steps.
+    What they are images of is `prior_labels(model, count, seed)`. Each `batch` of them is made in
+    `steps` steps of Adam, one batch after the other, so fewer images are the first of more if they
+    are whole batches; a small batch saves memory, which is that of training. A pure function of its
+    arguments on one machine. Raises TypeError for a model that is not a float one, ValueError for
+    one without classes, a seed below 0, and fewer than one image, one image a batch or two steps.
     """
     if not isinstance(model, Model):
         raise TypeError(
             f"images are made by a float model, as refvit.load gives; got {model!r:.60}"
         )
     labels = prior_labels(model, count, seed)
-    if steps < len(JITTERS):
-        raise ValueError(f"images take at least {len(JITTERS)} steps; got {steps}")
-    batches = [labels[at : at + BATCH] for at in range(0, count, BATCH)]
+    if steps < len(JITTERS) or batch < 1:
+        raise ValueError(
+            f"images take at least {len(JITTERS)} steps, in batches of at least 1; got {steps} "
+            f"steps and batches of {batch}"
+        )
+    batches = list(batched(labels, batch))
     bar = Progress("synthesize", steps * len(batches), "steps")
     try:
         made = [
-            dreamt(model, batch, np.random.default_rng([seed, k]), steps, bar.advance)
-            for k, batch in enumerate(batches)
+            dreamt(model, part, np.random.default_rng([seed, k]), steps, bar.advance)
+            for k, part in enumerate(batches)
         ]
     finally:
         bar.close()
@@ -98,7 +104,7 @@ def dreamt(
 ) -> Array:
     """Return pixels [n, C, H, W] of one batch: Adam from N(0, 1), in two rounds of cosine rates."""
     shape = (len(labels), model.config.channels, *model.config.image)
-    wanted = rng.uniform(*SMOOTH) * smooth_scale(shape)
+    wanted = rng.uniform(*SMOOTH) * smooth_scale(model.preprocess, shape)
     state = fresh({"pixels": rng.standard_normal(shape, np.float32)})
     adam = AdamW(decay=0.0, beta1=0.5, beta2=0.9)
     for half, reach in enumerate(JITTERS):
@@ -169,9 +175,11 @@ def total_variation(pixels: Any) -> Any:
     return sum(norms[1:], start=norms[0])
 
 
-def smooth_scale(shape: tuple[int, ...]) -> float:
-    """Return what the paper's total variation is multiplied by for pixels of this shape."""
-    return float(np.sqrt(np.prod(shape) / SMOOTH_VALUES))
+def smooth_scale(preprocess: Preprocess, shape: tuple[int, ...]) -> float:
+    """Return what the paper's total variation is multiplied by for pixels of this shape and these
+    deviations."""
+    contrast = SMOOTH_STD / float(np.mean(preprocess.std))
+    return contrast * float(np.sqrt(np.prod(shape) / SMOOTH_VALUES))
 
 
 def drawn_move(rng: np.random.Generator, shape: tuple[int, ...], reach: int) -> tuple[int, bool]:
