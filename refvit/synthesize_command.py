@@ -37,6 +37,7 @@ def add_synthesize(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new directory")
     parser.add_argument("--steps", type=int, default=STEPS, help=f"of each batch ({STEPS})")
     parser.add_argument("--batch", type=int, default=BATCH, help=f"images at a time ({BATCH})")
+    parser.add_argument("--entropy", type=float, default=1.0, help="what patch entropy counts (1)")
     parser.add_argument("--seed", type=int, default=0, help="of noise, classes and moves (0)")
 
 
@@ -46,11 +47,12 @@ def run_synthesize(args: argparse.Namespace) -> tuple[str, Any]:
     labels = prior_labels(model, args.count, args.seed)
     check_folders(model.labels)
     new_directory(args.out)
-    pixels = synthesize(model, args.count, args.seed, args.steps, args.batch)
+    pixels = synthesize(model, args.count, args.seed, args.steps, args.batch, args.entropy)
     names = [f"{model.labels[k]}/{i:03}.png" for i, k in enumerate(labels)]
     about = {
         "model": args.model, "count": args.count, "seed": args.seed, "steps": args.steps,
-        "batch": args.batch, "refvit": refvit.__version__, **measured(model, pixels, labels),
+        "batch": args.batch, "worth": args.entropy, "refvit": refvit.__version__,
+        **measured(model, pixels, labels),
     }  # fmt: skip
     write(args.out, model, pixels, names, about)
     said = (

@@ -135,9 +135,9 @@ def test_the_loss_is_the_sum_of_its_three_parts():
     model, pixels, labels = random_model(VIT, np.float64), pixels_for(VIT), np.array([4, 0, 2])
     entropy, logits = D.patch_entropy(model, pixels)
     variation = D.total_variation(pixels)
-    for wanted in (variation - 3, variation + 3):
-        assert D.objective(model, pixels, labels, wanted) == pytest.approx(
-            -entropy + 1.0 * cross_entropy(logits, labels) + 0.05 * 3
+    for wanted, worth in ((variation - 3, 1), (variation + 3, 0.25)):
+        assert D.objective(model, pixels, labels, wanted, worth) == pytest.approx(
+            -worth * entropy + 1.0 * cross_entropy(logits, labels) + 0.05 * 3
         )
 
 
@@ -233,6 +233,7 @@ BAD = {
     "no images": ({"count": 0}, "count of images is at least 1; got 0"),
     "no steps": ({"steps": 1}, "at least 2 steps, .* got 1 steps"),
     "no batch": ({"batch": 0}, "batches of at least 1; got .* of 0"),
+    "an entropy below 0": ({"entropy": -1.0}, "at least 0 and finite; got -1.0"),
     "a seed below 0": ({"seed": -1}, "a seed is at least 0; got -1"),
 }
 
@@ -245,5 +246,5 @@ def test_what_cannot_be_made_is_refused(change, said):
 
 
 def test_an_engine_makes_no_images():
-    with pytest.raises(TypeError, match="made by a float model"):
+    with pytest.raises(TypeError, match="a float model makes images"):
         synthesize(lambda pixels: pixels)

@@ -35,9 +35,9 @@ from refvit.sources import epoch_order
 Array = NDArray[Any]
 CONTEXT = ".attn.context"  # the end of the sites of A V
 BATCH = 32  # images that are made together
-STEPS = 1000  # as in the paper
+STEPS = 1000  # twice 500, as in the released code
 RATES = {"vit": 0.20, "swin": 0.25}
-CLASS, VARIATION = 1.0, 0.05  # what a class and smoothness are worth, of an entropy
+VARIATION = 0.05  # what smoothness is worth, of a class
 # The paper's total variation is for 32 images of 224 x 224, normalised by ImageNet's deviation. Its
 # norms run over all values, so each grows with the root of their number: 2500 to 3000 says that two
 # neighbours differ by 0.28 to 0.34, root mean square, which is 0.064 to 0.077 of the way from black
@@ -48,32 +48,31 @@ JITTERS, JITTER_SIDE = (15, 30), 224  # the furthest roll of each half of the st
 
 
 def synthesize(
-    model: Model, count: int = 32, seed: int = 0, steps: int = STEPS, batch: int = BATCH
+    model: Model,
+    count: int = 32,
+    seed: int = 0,
+    steps: int = STEPS,
+    batch: int = BATCH,
+    entropy: float = 1.0,
 ) -> Array:
     """Return `count` images that `model` finds lifelike: float32 pixels [count, C, H, W], which
     are those of 8-bit images.
 
     What they are images of is `prior_labels(model, count, seed)`. Each `batch` of them is made in
     `steps` steps of Adam, one batch after the other, so fewer images are the first of more if they
-    are whole batches; a small batch saves memory, which is that of training. A pure function of its
-    arguments on one machine. Raises TypeError for a model that is not a float one, ValueError for
-    one without classes, a seed below 0, and fewer than one image, one image a batch or two steps.
+    are whole batches; a small batch saves memory, which is that of training. `entropy` is what that
+    of patch similarity is worth beside the class; at 0 the class and smoothness decide alone. A
+    pure function of its arguments on one machine. Raises TypeError for a model that is not a float
+    one, ValueError for one without classes, a seed or an entropy below 0, and fewer than one image,
+    one image a batch or two steps.
     """
-    if not isinstance(model, Model):
-        raise TypeError(
-            f"images are made by a float model, as refvit.load gives; got {model!r:.60}"
-        )
     labels = prior_labels(model, count, seed)
-    if steps < len(JITTERS) or batch < 1:
-        raise ValueError(
-            f"images take at least {len(JITTERS)} steps, in batches of at least 1; got {steps} "
-            f"steps and batches of {batch}"
-        )
+    check(steps, batch, entropy)
     batches = list(batched(labels, batch))
     bar = Progress("synthesize", steps * len(batches), "steps")
     try:
         made = [
-            dreamt(model, part, np.random.default_rng([seed, k]), steps, bar.advance)
+            dreamt(model, part, np.random.default_rng([seed, k]), steps, entropy, bar.advance)
             for k, part in enumerate(batches)
         ]
     finally:
@@ -84,6 +83,8 @@ def synthesize(
 def prior_labels(model: Model, count: int, seed: int) -> NDArray[np.int64]:
     """Return the classes [count] that images are made for: drawn without replacement until all
     have been, again and again."""
+    if not isinstance(model, Model):
+        raise TypeError(f"a float model makes images, as refvit.load gives; got {model!r:.60}")
     if not model.labels or not model.config.classes:
         raise ValueError(
             "images are made for the classes of a model; this one has none, it gives features"
@@ -95,11 +96,23 @@ def prior_labels(model: Model, count: int, seed: int) -> NDArray[np.int64]:
     return epoch_order(0, count, model.config.classes, seed)
 
 
+def check(steps: int, batch: int, entropy: float) -> None:
+    """Raise ValueError for settings that make no images."""
+    if steps < len(JITTERS) or batch < 1:
+        raise ValueError(
+            f"images take at least {len(JITTERS)} steps, in batches of at least 1; got {steps} "
+            f"steps and batches of {batch}"
+        )
+    if not 0 <= entropy < np.inf:
+        raise ValueError(f"what the entropy is worth is at least 0 and finite; got {entropy}")
+
+
 def dreamt(
     model: Model,
     labels: NDArray[np.int64],
     rng: np.random.Generator,
     steps: int,
+    entropy: float = 1.0,
     advance: Callable[[int, str], None] = lambda done, note: None,
 ) -> Array:
     """Return pixels [n, C, H, W] of one batch: Adam from N(0, 1), in two rounds of cosine rates."""
@@ -113,7 +126,8 @@ def dreamt(
             offset, flip = drawn_move(rng, shape, reach)
 
             def loss(leaf: Mapping[str, Any], offset: int = offset, flip: bool = flip) -> Any:
-                return objective(model, moved(leaf["pixels"], offset, flip), labels, wanted)
+                images = moved(leaf["pixels"], offset, flip)
+                return objective(model, images, labels, wanted, entropy)
 
             found, grads = value_and_gradients(loss, state.params)
             rate = warmup_cosine(step, length, length // 5, RATES[family(model.config)])
@@ -125,14 +139,16 @@ def dreamt(
     return state.params["pixels"]
 
 
-def objective(model: Model, pixels: Any, labels: NDArray[np.int64], wanted: float) -> Any:
-    """Return what is made small: minus the patch entropy, plus the cross-entropy of `labels` [n],
-    plus 0.05 |total variation - wanted| (equations 8 to 10), for arrays and for `Var`."""
+def objective(
+    model: Model, pixels: Any, labels: NDArray[np.int64], wanted: float, worth: float = 1.0
+) -> Any:
+    """Return what is made small: minus `worth` times the patch entropy, plus the cross-entropy of
+    `labels` [n], plus 0.05 |total variation - wanted|, for arrays and for `Var`."""
     entropy, logits = patch_entropy(model, pixels)
     kind = logits.dtype.type
     apart = total_variation(pixels) - kind(wanted)
     apart = apart * kind(VARIATION * np.sign(value_of(apart)))
-    return cross_entropy(logits, labels) * kind(CLASS) + apart - entropy
+    return cross_entropy(logits, labels) + apart - entropy * kind(worth)
 
 
 def patch_entropy(model: Model, pixels: Any) -> tuple[Any, Any]:

@@ -1,7 +1,11 @@
 """How evenly values are spread: a Gaussian kernel density, and the entropy of a density.
 
-PSAQ-ViT (Li, Ma, Chen, Xiao and Gu 2022, section 3.2) asks how diverse the similarities of patches
-are. The density is a mean of Gaussians, one around every value, so it has a gradient everywhere.
+PSAQ-ViT (Li, Ma, Chen, Xiao and Gu 2022) asks how diverse the similarities of patches are. The
+density is a mean of Gaussians, one around every value, so it has a gradient everywhere.
+
+Ten points are often ten bandwidths apart and more. The sum is then no longer near the integral: a
+peak between two points is not seen, and one at the end, where patches are all but equal, counts
+for its whole interval. It is what the paper's figures were made with, and a loss all the same.
 """
 
 from __future__ import annotations

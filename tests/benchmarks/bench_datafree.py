@@ -17,6 +17,7 @@ import refvit
 from refvit.quant import inject_outliers, quantize_model, reconstruct, synthesize
 
 FEW, MANY = 32, 128  # images to calibrate on, and to reconstruct on
+KINDS = ("real", "synthesised", "no entropy", "noise")
 TASKS = ("w4a8", "w8a8", "w4a8 reconstructed")
 
 
@@ -30,11 +31,15 @@ def kinds_of(model, args) -> dict[str, Callable]:
     def made(count, seed):
         return synthesize(model, count, seed, args.steps)
 
+    def classes_alone(count, seed):
+        return synthesize(model, count, seed, args.steps, entropy=0.0)
+
     def noise(count, seed):
         shape = (count, model.config.channels, *model.config.image)
         return np.random.default_rng(seed).standard_normal(shape, np.float32)
 
-    return {"real": real, "synthesised": made, "noise": noise}
+    drawn = {"real": real, "synthesised": made, "no entropy": classes_alone, "noise": noise}
+    return {kind: drawn[kind] for kind in args.kinds}
 
 
 def top1_of(model, pixels, labels):
@@ -61,6 +66,7 @@ def main():
     parser.add_argument("--reconstruct", type=int, default=300, help="steps; 0 leaves it out")
     parser.add_argument("--outliers", type=float, default=16.0)
     parser.add_argument("--tests", type=int, default=4000)
+    parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     model = inject_outliers(refvit.load("nano_vit"), args.outliers)
