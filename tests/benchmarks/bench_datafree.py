@@ -1,8 +1,8 @@
 """Images made by the model against real ones and noise: `python bench_datafree.py [--json]`.
 
 Run it with OPENBLAS_NUM_THREADS=1. The model is `nano_vit` with outliers injected into its norms,
-whose float function they leave as it is. It is quantized by min-max on 32 images of each kind,
-and then reconstructed at w4a8 on 128 of them, over seeds, each of which draws other images. Noise
+whose float function they leave as it is. It is quantized by min-max on 32 images of each kind, and
+then reconstructed at w4a8 on `--many` of them, over seeds, each of which draws other images. Noise
 is N(0, 1) as in the paper. Top-1 is on the same test images for all.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 import refvit
 from refvit.quant import inject_outliers, quantize_model, reconstruct, synthesize
 
-FEW, MANY = 32, 128  # images to calibrate on, and to reconstruct on
+FEW = 32  # images to calibrate on
 KINDS = ("real", "synthesised", "no entropy", "noise")
 TASKS = ("w4a8", "w8a8", "w4a8 reconstructed")
 
@@ -25,7 +25,7 @@ def kinds_of(model, args) -> dict[str, Callable]:
     """Return, for each kind of image, what draws `count` of them by a seed."""
 
     def real(count, seed):
-        images, _ = refvit.data.shapes10("calibration", count, start=seed * MANY)
+        images, _ = refvit.data.shapes10("calibration", count, start=seed * args.many)
         return model.preprocess.normalise(images)
 
     def made(count, seed):
@@ -64,6 +64,7 @@ def main():
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--steps", type=int, default=500, help="of each batch synthesised")
     parser.add_argument("--reconstruct", type=int, default=300, help="steps; 0 leaves it out")
+    parser.add_argument("--many", type=int, default=128, help="images to reconstruct on")
     parser.add_argument("--outliers", type=float, default=16.0)
     parser.add_argument("--tests", type=int, default=4000)
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
@@ -76,7 +77,7 @@ def main():
     if not args.json:
         print(f"float {found['float']:.2%}, {args.tests:,} test images", flush=True)
     for kind, draw in kinds_of(model, args).items():
-        count = MANY if args.reconstruct else FEW
+        count = args.many if args.reconstruct else FEW
         runs = [run(model, draw(count, seed), args, test) for seed in range(args.seeds)]
         found[kind] = {task: [r[task] for r in runs] for task in runs[0]}
         for task, top1 in found[kind].items() if not args.json else ():
