@@ -31,6 +31,7 @@ from refvit.quantize_command import (
     run_prove,
     run_quantize,
 )
+from refvit.synthesize_command import add_synthesize, run_synthesize
 from refvit.train_command import add_train, run_train
 from refvit.vectors_command import add_vectors, run_vectors
 
@@ -215,6 +216,8 @@ COMMANDS: dict[str, tuple[Command, str, Callable[[Any], None]]] = {
     "info": (_info, "layers, shapes, parameters and MACs of a model", _info_options),
     "evaluate": (run_evaluate, "accuracy on labelled images", _with(add_evaluate)),
     "quantize": (run_quantize, "compile a model to integers", _with(add_quantize)),
+    "synthesize": (run_synthesize, "images made by the model, to calibrate on",
+                   _with(add_synthesize)),
     "compare": (run_compare, "methods and widths compared", _with(add_compare)),
     "prove": (run_prove, "the range of every integer of a model", _with(add_prove)),
     "profiles": (run_profiles, "kernels compared: accuracy, error, cost", _with(add_profiles)),

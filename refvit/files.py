@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -142,3 +144,32 @@ def write_bytes(path: Path, content: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def new_directory(path: Path) -> Path:
+    """Return `path` if a directory can be made there without the loss of anything, else raise
+    OSError that says why not."""
+    if not path.resolve().parent.is_dir():
+        raise FileNotFoundError(f"no directory {str(path.parent)!r} to write {path.name!r} to")
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise FileExistsError(f"{str(path)!r} exists and is not an empty directory; name a new one")
+    return path
+
+
+@contextmanager
+def whole_directory(out: Path) -> Iterator[Path]:
+    """Yield a new directory that becomes `out`, or vanishes if an exception comes."""
+    out = out.resolve()
+    partial = out.with_name(f"{out.name}.{os.getpid()}.partial")
+    old = out.with_name(f"{out.name}.{os.getpid()}.old")
+    partial.mkdir()
+    try:
+        yield partial
+        if out.exists():
+            out.rename(old)
+        partial.rename(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        if old.exists() and not out.exists():
+            old.rename(out)
+        shutil.rmtree(old, ignore_errors=True)

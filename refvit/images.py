@@ -77,6 +77,22 @@ class Preprocess:
         pixels: Pixels = (images.astype(np.float32) / np.float32(255) - mean) / std
         return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
 
+    def images(self, pixels: Pixels) -> NDArray[np.uint8]:
+        """Return the uint8 images [n, H, W, C] that are nearest to pixels [n, C, H, W]: what
+        `normalise` undoes exactly."""
+        mean, std = (np.array(part)[:, None, None] for part in (self.mean, self.std))
+        levels = np.rint((pixels * std + mean) * 255).clip(0, 255)
+        return np.ascontiguousarray(levels.astype(np.uint8).transpose(0, 2, 3, 1))
+
+    def framed(self, image: NDArray[np.uint8]) -> Image.Image:
+        """Return uint8 [H, W, C] of `size` in the frame that this preprocessing cuts off, if any,
+        its border repeated: called on that, it gives the pixels of `image`, resampling none."""
+        wanted = self.resize if isinstance(self.resize, tuple) else (self.resize or 0,) * 2
+        spare = [max(0, w - have) for w, have in zip(wanted, self.size, strict=True)]
+        edges = [(self._offset(s), s - self._offset(s)) for s in spare]
+        array = np.pad(image, (*edges, (0, 0)), mode="edge")
+        return Image.fromarray(array.squeeze(2) if array.shape[2:] == (1,) else array)
+
     def _open(self, image: Any) -> Image.Image:
         mode = "L" if len(self.mean) == 1 else "RGB"
         if isinstance(image, str | Path):

@@ -142,6 +142,8 @@ class Folder:
             for k, label in enumerate(self.labels)
         ]
         deepest = max(map(len, each), default=0)
+        if not deepest:
+            raise ValueError(f"{self.name} has no images in its folders")
         return [files[i] for i in range(deepest) for files in each if i < len(files)]
 
     def train(self, first: int, count: int, seed: int) -> tuple[list[Path], Labels]:
@@ -153,7 +155,7 @@ class Folder:
         return [path for path, _ in chosen], np.array([k for _, k in chosen], np.int64)
 
     def calibration(self, count: int) -> list[Path]:
-        return self.train(0, count, 0)[0]
+        return self.test(0, count)[0]
 
 
 def parse_source(text: str, labels: tuple[str, ...]) -> Source:

@@ -9,6 +9,7 @@ from refvit.autodiff import RULES, SPENT, Var, backward, getitem
 from refvit.losses import cross_entropy
 from refvit.models import SwinConfig, ViTConfig, random_params
 from refvit.ops import functional as F
+from refvit.quant.density import kernel_density
 from refvit.quant.lsq import lsq, straight_through
 from refvit.train import Batch, Student, gradients
 from refvit.train_recipe import TrainRecipe
@@ -33,6 +34,7 @@ CASES = {  # one for every rule: function of arrays, and where to differentiate 
     np.negative: (np.negative, normal(5)),
     np.exp: (np.exp, normal(5)),
     np.log: (np.log, positive(5)),
+    np.sqrt: (np.sqrt, positive(5)),
     np.matmul: (np.matmul, normal(2, 3, 4), normal(4, 5)),
     np.reshape: (lambda x: np.reshape(x, (6, 2)), normal(3, 4)),
     np.sum: (lambda x: np.sum(x, axis=1), normal(3, 4)),
@@ -51,6 +53,10 @@ CASES = {  # one for every rule: function of arrays, and where to differentiate 
         np.repeat([99.0, -99.0], 4),
         positive(8),
         normal(1),
+    ),
+    kernel_density: (
+        lambda x: kernel_density(x, np.linspace(-1, 1, 4), 0.3),
+        rng.uniform(-1, 1, (2, 7)),
     ),
     F.concat: (lambda a, b: F.concat((a, b), 1), normal(1, 1, 3), normal(2, 4, 3)),
 }

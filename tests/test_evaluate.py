@@ -77,6 +77,16 @@ def test_a_folder_of_images_is_its_classes(model, pictures):
     assert found.top1 > 0.7
 
 
+def test_a_folder_calibrates_on_each_image_once_and_on_none_not_at_all(model, pictures, tmp_path):
+    source = parse_source(f"folder:{pictures}", model.labels)
+    assert source.calibration(7) == source.test(0, 7)[0]
+    assert len(set(source.calibration(128))) == len(source.calibration(128)) == 30
+    for label in model.labels:
+        (tmp_path / label).mkdir()
+    with pytest.raises(ValueError, match="has no images in its folders"):
+        parse_source(f"folder:{tmp_path}", model.labels).calibration(1)
+
+
 def test_what_is_no_data_is_refused(model, tmp_path):
     for text, message in (
         ("cifar", "there are shapes10, idx:DIR and folder:DIR"),

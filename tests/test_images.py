@@ -32,6 +32,26 @@ def test_path_pil_and_array_are_one(tmp_path):
     assert all(np.array_equal(pixels[0], other) for other in pixels)
 
 
+FRAMES = {  # size of the picture that a preprocessing cuts 20 x 30 out of
+    "as it is": (Preprocess((20, 30), resize=0), (20, 30)),
+    "squashed": (Preprocess((20, 30)), (20, 30)),
+    "cut, floored": (Preprocess((20, 30), resize=25), (25, 30)),
+    "cut, rounded": (Preprocess((20, 30), resize=33, centre="round"), (33, 33)),
+    "covered": (Preprocess((20, 30), resize=(23, 41), fit="cover"), (23, 41)),
+    "exact": (Preprocess((20, 30), centre="exact"), (20, 30)),
+}
+
+
+@pytest.mark.parametrize(("make", "size"), FRAMES.values(), ids=FRAMES)
+def test_a_framed_image_is_preprocessed_to_its_own_pixels(make, size, tmp_path):
+    framed = make.framed(GRADIENT)
+    assert framed.size == size[::-1]
+    framed.save(tmp_path / "f.png")
+    pixels = make(tmp_path / "f.png")
+    assert np.array_equal(pixels, make.normalise(GRADIENT[None])[0])
+    assert np.array_equal(make.images(pixels[None])[0], GRADIENT)
+
+
 def test_normalisation_is_its_formula():
     make = Preprocess((20, 30), mean=(0.1, 0.2, 0.3), std=(0.5, 0.25, 2.0))
     wanted = (GRADIENT / 255 - [0.1, 0.2, 0.3]) / [0.5, 0.25, 2.0]

@@ -66,6 +66,11 @@ def _log(g: Array, out: Array, x: Array) -> tuple[Any, ...]:
     return (g / x,)
 
 
+@vjp_of(np.sqrt)
+def _sqrt(g: Array, out: Array, x: Array) -> tuple[Any, ...]:
+    return (g * x.dtype.type(0.5) / out,)
+
+
 @vjp_of(np.matmul)
 def _matmul(g: Array, out: Array, a: Array, b: Array) -> tuple[Any, ...]:
     """d(AB): G B^T and A^T G, for stacks of matrices."""

@@ -15,17 +15,13 @@ Each name but the manifest's is a pair of files, .npy and .hex (`refvit.integer.
 from __future__ import annotations
 
 import json
-import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from refvit.files import write_text
+from refvit.files import whole_directory, write_text
 from refvit.integer.artefact import SPECIFICATION
 from refvit.integer.codefile import Layout, write_codes
 from refvit.integer.engine import IntegerModel
@@ -160,22 +156,3 @@ def check_replaceable(out: Path) -> None:
     if strange:
         kept = "which refvit did not write; move it away or name another directory"
         raise FileExistsError(f"{str(out)!r} holds {strange[0]!r} too, {kept}")
-
-
-@contextmanager
-def whole_directory(out: Path) -> Iterator[Path]:
-    """Yield a new directory that becomes `out`, or vanishes if an exception comes."""
-    out = out.resolve()
-    partial = out.with_name(f"{out.name}.{os.getpid()}.partial")
-    old = out.with_name(f"{out.name}.{os.getpid()}.old")
-    partial.mkdir()
-    try:
-        yield partial
-        if out.exists():
-            out.rename(old)
-        partial.rename(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        if old.exists() and not out.exists():
-            old.rename(out)
-        shutil.rmtree(old, ignore_errors=True)

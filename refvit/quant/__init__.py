@@ -14,6 +14,7 @@ from refvit.quant.affine import (
     symmetric,
 )
 from refvit.quant.bias_correction import correct_bias, mean_errors
+from refvit.quant.datafree import prior_labels, synthesize
 from refvit.quant.dynamic import DynamicGrid
 from refvit.quant.folding import ChannelRanges, Fold, channel_ranges, folds, rewrite
 from refvit.quant.gptq import gptq
@@ -81,6 +82,7 @@ __all__ = [
     "observer",
     "pack",
     "packed_bytes",
+    "prior_labels",
     "quantize",
     "quantize_model",
     "read_recipe",
@@ -93,5 +95,6 @@ __all__ = [
     "sites_of",
     "smooth",
     "symmetric",
+    "synthesize",
     "unpack",
 ]
