@@ -167,6 +167,19 @@ def test_adaround_wins_most_of_what_nearest_loses_to_the_best_of_all_choices():
     assert lost[0] < 0.5 * lost[1]
 
 
+def test_adaround_weighs_an_error_by_its_step_where_groups_of_a_row_differ():
+    """Two groups 30 times apart: errors in steps alone would count the finer one 900 times over."""
+    ratios = []
+    for seed in range(10):
+        w, moment = problem(seed, rows=16, width=32, images=80)
+        w[:, 16:] *= 30
+        grid = symmetric(grouped(w, 16), 3, axis=0, group=16)
+        codes = adaround(w, grid, moment, steps=400, rate=0.03), quantize(w, grid)
+        found, nearest = (errors(w, grid, c, moment).sum() for c in codes)
+        ratios.append(found / nearest)
+    assert np.mean(ratios) < 0.75
+
+
 @given(hnp.arrays(np.float64, 5, elements=st.floats(0.001, 0.999)), st.floats(0.3, 1.0))
 def test_the_push_is_the_slope_of_the_regularizer(h, done):
     beta = 2 + 18 * 0.5 * (1 + np.cos(np.pi * (done - 0.2) / 0.8))
