@@ -19,6 +19,8 @@ from refvit.quant import (
     FakeQuantize,
     Learnable,
     Log2Grid,
+    NoisyGrid,
+    PowerOfTwoFactor,
     QParams,
     Recipe,
     Spec,
@@ -115,6 +117,21 @@ def test_a_step_that_many_values_share_learns_by_the_root_of_their_number():
     [
         (QParams(0.5, 3), [-2.1, -2.0, 0.3, 1.5, 1.6], [0, 1, 1, 1, 0]),
         (QParams(np.array([1.0, 0.1]), 2, axis=0), [[1.0, 1.2], [0.1, 0.2]], [[1, 0], [1, 0]]),
+        (
+            QParams(np.ones(2), 4, False, 0, zero_point=np.array([0, 15])),
+            [[-5.0, 5.0, 15.0], [-15.0, -5.0, 5.0]],
+            [[0, 1, 1], [1, 1, 0]],
+        ),
+        (
+            PowerOfTwoFactor(1.0, np.array([0, 3]), 4, signed=True),
+            [[20.0, 20.0], [7.0, -64.0], [-9.0, 57.0]],
+            [[0, 1], [1, 1], [0, 0]],
+        ),
+        (
+            NoisyGrid(QParams(1.0, 3), np.array([0.5, -0.5])),
+            [[3.0, 3.0], [-4.5, -4.5]],
+            [[0, 1], [1, 0]],
+        ),
         (Log2Grid(3), [0.0, 0.3, 1.0, 1.1], [1, 1, 1, 0]),
         (DynamicGrid(4), [[9.0, -3.0]], [[1, 1]]),
     ],
