@@ -96,6 +96,10 @@ class Straight:
     def round(self, x: Any) -> Any:
         return straight_through(x, self.grid)
 
+    def holds(self, x: Array) -> Array:
+        """Return where x is in the range of the grid."""
+        return in_range(x, self.grid)
+
 
 @dataclass(frozen=True)
 class LearnedGrid:
@@ -113,6 +117,14 @@ class LearnedGrid:
         step, offset = (self._beside(what, x) for what in (self.step, self.offset))
         worth = float(1 / np.sqrt(share * self.grid.hi))
         return lsq(x, step, offset, self.grid.lo, self.grid.hi, worth)
+
+    def holds(self, x: Array) -> Array:
+        """Return where x is in the range of the grid: between its ends, both in it."""
+        step, offset = (self._beside(what, x) for what in (self.step, self.offset))
+        lo, hi = (
+            end * step + (0 if offset is None else offset) for end in (self.grid.lo, self.grid.hi)
+        )
+        return np.asarray((x >= lo) & (x <= hi))
 
     def _beside(self, what: Any, x: Any) -> Any:
         """`what` in a shape that goes with x."""
