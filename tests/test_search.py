@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import refvit
+from refvit.compare import weight_bytes
 from refvit.quant import (
     QParams,
     Recipe,
@@ -19,7 +20,6 @@ from refvit.quant import (
     dequantize,
     fake_quantize,
     grouped,
-    packed_bytes,
     quantize,
     read_recipe,
     symmetric,
@@ -468,8 +468,6 @@ def test_a_budget_is_met_by_explicit_lines_and_costs_less_than_one_width(model, 
     recipe = mixed_precision(model, few, budget, (3, 4, 6))
     names = [f"{layer}.weight" for layer in found.layers]
     assert list(recipe.table)[: len(names)] == names
-    sizes = [packed_bytes(model.params[n].size, recipe.spec(n).bits) for n in names]
-    assert sum(sizes) <= budget
     at = [found.widths.index(recipe.spec(n).bits) for n in names]
     assert found.costs[range(len(at)), at].sum() <= found.costs[:, 1].sum()
     assert (found.costs >= 0).all()
@@ -478,6 +476,31 @@ def test_a_budget_is_met_by_explicit_lines_and_costs_less_than_one_width(model, 
     assert read_recipe(tmp_path / "r.toml") == recipe
     quantized = refvit.quantize(model, few, recipe)
     assert [quantized.qparams[n].bits for n in names] == [recipe.spec(n).bits for n in names]
+    assert weight_bytes(quantized) == found.bytes[range(len(at)), at].sum() <= budget
+
+
+@pytest.mark.parametrize("table", [Spec(4), Spec(4, axis=0), Spec(4, axis=0, group=16)])
+def test_a_budget_is_of_what_compare_counts(model, pixels, table):
+    """Codes and their scales, one for all, for each channel or for each group."""
+    one = Recipe("r", {"*.weight": table, "*": Spec(8)})
+    found = sensitivity(model, pixels[:1], (4,), one)
+    assert found.bytes.sum() == weight_bytes(refvit.quantize(model, pixels[:1], one))
+
+
+def test_a_sensitivity_is_that_of_all_images_and_takes_few_at_a_time(model, monkeypatch):
+    pixels = model.preprocess.normalise(refvit.data.shapes10("calibration", 70)[0])
+    only, counts = Recipe("r", {"*.weight": Spec(8, axis=0), "*": Spec(8)}), set()
+    forward = refvit.model.forward
+
+    def watched(ops, x, params, config):
+        counts.add(len(x))
+        return forward(ops, x, params, config)
+
+    monkeypatch.setattr(refvit.model, "forward", watched)
+    found = sensitivity(model, pixels, (4,), only)
+    assert max(counts) <= 32
+    parts = [sensitivity(model, some, (4,), only) for some in (pixels[:50], pixels[50:])]
+    assert np.allclose(found.costs, (50 * parts[0].costs + 20 * parts[1].costs) / 70, rtol=1e-3)
 
 
 def test_a_sensitivity_is_that_of_one_layer_alone(model, pixels):
