@@ -87,6 +87,11 @@ def test_groups_are_their_columns_alone(w, bits, group):
 def test_grids_that_make_no_sense_are_refused():
     with pytest.raises(ValueError, match="zero point is an integer"):
         QParams(np.ones(3), 8, axis=0, zero_point=np.array([1.0, 2.0, 3.0]))
+    for signed, zero_point in ((False, 999), (False, -1), (False, 256), (True, -128)):
+        with pytest.raises(ValueError, match=f"a zero point is a code, .* got .{zero_point}"):
+            QParams(1.0, 8, signed, zero_point=zero_point, restricted=True)
+    with pytest.raises(ValueError, match="a zero point is a code, 0 to 15"):
+        QParams(np.ones(2), 4, False, 0, zero_point=np.array([15, 16]))
     with pytest.raises(ValueError, match="groups of 4 go along axis 0"):
         QParams(np.ones((3, 2)), 8, group=4)
     with pytest.raises(ValueError, match=r"a scale of shape \(3,\) does not go"):
