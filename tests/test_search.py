@@ -34,7 +34,7 @@ from refvit.quant.hessian import (
     search_scales,
     straight_through,
 )
-from refvit.quant.mixed import allocate, mixed_precision, sensitivity
+from refvit.quant.mixed import allocate, greedy, mixed_precision, sensitivity
 from refvit.quant.operands import input_moments, inputs, linears, run
 from refvit.quant.rounding import by_input, round_weights
 from refvit.quant.shift_log2 import ShiftLog2Grid
@@ -445,20 +445,71 @@ def test_an_unknown_loss_is_refused(w4a4, pixels):
 # --- widths ----------------------------------------------------------------------------------
 
 
+def every(sizes, costs):
+    """(cost, bytes) of every choice."""
+    picks = itertools.product(range(sizes.shape[1]), repeat=len(sizes))
+    return {p: total(sizes, costs, p) for p in picks}
+
+
+def total(sizes, costs, pick):
+    return sum(costs[i, k] for i, k in enumerate(pick)), sum(
+        sizes[i, k] for i, k in enumerate(pick)
+    )
+
+
 @given(st.integers(1, 6), st.integers(0, 40), st.data())
 def test_the_allocation_is_that_of_brute_force(layers, budget, data):
     cells = hnp.arrays(np.int64, (layers, 3), elements=st.integers(1, 9))
     sizes, costs = data.draw(cells), data.draw(cells).astype(float)
-    every = list(itertools.product(range(3), repeat=layers))
-    totals = [(sum(costs[i, k] for i, k in enumerate(p)), sum(sizes[i, k] for i, k in enumerate(p)))
-              for p in every]  # fmt: skip
-    fitting = [total for total in totals if total[1] <= budget]
+    totals = every(sizes, costs)
+    fitting = [found for found in totals.values() if found[1] <= budget]
     if not fitting:
-        with pytest.raises(ValueError, match="too small: the least there is takes"):
-            allocate(sizes, costs, budget)
+        for choose in (allocate, greedy):
+            with pytest.raises(ValueError, match="too small: the least there is takes"):
+                choose(sizes, costs, budget)
         return
     picked = allocate(sizes, costs, budget)
-    assert totals[every.index(picked)] == min(fitting)  # the cheapest, and the smallest of those
+    assert totals[picked] == min(fitting)  # the cheapest, and the smallest of those
+
+
+@given(st.integers(1, 5), st.integers(0, 40), st.data())
+def test_the_greedy_choice_fits_and_is_the_best_of_the_bytes_it_takes(layers, budget, data):
+    """Whatever the costs: it goes from corner to corner of the convex hull of each layer's."""
+    cells = hnp.arrays(np.int64, (layers, 3), elements=st.integers(1, 9))
+    sizes, costs = data.draw(cells), data.draw(cells).astype(float)
+    budget = max(budget, int(sizes.min(1).sum()))
+    cost, used = total(sizes, costs, greedy(sizes, costs, budget))
+    assert used <= budget
+    assert cost >= total(sizes, costs, allocate(sizes, costs, budget))[0]
+    assert cost == min(c for c, size in every(sizes, costs).values() if size <= used)
+
+
+@given(st.integers(1, 8), st.integers(0, 30), st.data())
+def test_the_greedy_choice_is_exact_where_layers_of_one_size_have_convex_costs(
+    layers, budget, data
+):
+    """Then every narrowing saves the same, and no byte of a budget is out of its reach alone."""
+    drops = data.draw(hnp.arrays(np.int64, (layers, 3), elements=st.integers(0, 20)))
+    costs = np.cumsum(np.hstack([np.zeros((layers, 1)), np.sort(drops, 1)]), 1)[:, ::-1]
+    sizes = np.tile([1, 2, 3, 4], (layers, 1))
+    budget = max(budget, layers)
+    found, best = (total(sizes, costs, f(sizes, costs, budget))[0] for f in (greedy, allocate))
+    assert found == best
+
+
+def test_the_greedy_choice_is_brute_forces_in_half_of_all_cases():
+    """Of 200 of four layers, whose costs fall four times with every bit, and any budget."""
+    rng, widths, ratios = np.random.default_rng(0), np.array([3, 4, 6, 8]), []
+    for _ in range(200):
+        sizes = rng.choice([288, 1152, 864], 4)[:, None] * widths
+        spread = rng.normal(0, 1, (4, 1)) + rng.normal(0, 0.2, (4, 4))
+        costs = np.exp(spread) * 4.0**-widths
+        budget = int(rng.integers(sizes[:, 0].sum(), sizes[:, -1].sum() + 1))
+        best = min(c for c, size in every(sizes, costs).values() if size <= budget)
+        ratios.append(total(sizes, costs, greedy(sizes, costs, budget))[0] / best)
+    assert min(ratios) >= 1 - 1e-12
+    assert np.mean(np.isclose(ratios, 1)) > 0.5
+    assert np.mean(ratios) < 1.15
 
 
 def test_a_budget_is_met_by_explicit_lines_and_costs_less_than_one_width(model, pixels, tmp_path):
