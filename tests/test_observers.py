@@ -42,10 +42,7 @@ def test_an_asymmetric_grid_covers_its_range_and_has_zero(x, bits, signed):
     codes = quantize(x, q)
     assert codes.min() >= q.lo
     assert codes.max() <= q.hi
-    assert np.abs(dequantize(codes, q, np.float64) - x).max() <= q.scale * (0.5 + 1e-9) or (
-        # zero is exact, so one end may be off by the rounding of the zero point
-        np.abs(dequantize(codes, q, np.float64) - x).max() <= q.scale
-    )
+    assert np.abs(dequantize(codes, q, np.float64) - x).max() <= q.scale * (0.5 + 1e-9)
     assert quantize(np.zeros(1), q)[0] == q.zero_point
     assert dequantize(quantize(np.zeros(1), q), q)[0] == 0
     once = fake_quantize(x, q)
@@ -91,6 +88,11 @@ def test_groups_are_their_columns_alone(w, bits, group):
 def test_grids_that_make_no_sense_are_refused():
     with pytest.raises(ValueError, match="zero point is an integer"):
         QParams(np.ones(3), 8, axis=0, zero_point=np.array([1.0, 2.0, 3.0]))
+    for signed, zero_point in ((False, 999), (False, -1), (False, 256), (True, -128)):
+        with pytest.raises(ValueError, match=f"a zero point is a code, .* got .{zero_point}"):
+            QParams(1.0, 8, signed, zero_point=zero_point, restricted=True)
+    with pytest.raises(ValueError, match="a zero point is a code, 0 to 15"):
+        QParams(np.ones(2), 4, False, 0, zero_point=np.array([15, 16]))
     with pytest.raises(ValueError, match="groups of 4 go along axis 0"):
         QParams(np.ones((3, 2)), 8, group=4)
     with pytest.raises(ValueError, match=r"a scale of shape \(3,\) does not go"):
@@ -116,6 +118,21 @@ def test_a_streamed_histogram_is_that_of_the_whole_in_any_order(parts):
         k = max(0, int(np.ceil(share * everything.size)) - 1)
         exact = np.sort(everything)[k]
         assert abs(whole.quantile(share) - exact) <= whole.width + 1e-12
+
+
+def test_a_moving_average_forgets_a_tenth_of_what_it_held_with_every_batch():
+    seen = observer("moving")
+    for ends in ([-1.0, 1.0], [-2.0, 11.0], [0.0, 0.0]):
+        seen.update(np.array(ends))
+    assert seen.range(8, True, True) == pytest.approx((-0.99, 1.8))
+
+
+def test_one_value_in_ten_thousand_lies_beyond_each_end_of_a_percentile():
+    seen, x = observer("percentile"), np.random.default_rng(0).standard_normal(500_000)
+    seen.update(x)
+    lo, hi = seen.range(8, True, True)
+    assert np.mean(x < lo) == pytest.approx(1e-4, rel=0.1)
+    assert np.mean(x > hi) == pytest.approx(1e-4, rel=0.1)
 
 
 @pytest.mark.parametrize("name", OBSERVERS)

@@ -224,7 +224,7 @@ def test_a_scale_that_leaves_no_octaves_does_not_compile():
         refvit.compile(prepared("nano_vit")[0], kernels="ibert")
 
 
-@given(st.integers(2, 8), st.integers(0, 40), st.booleans(), st.integers(0, 9))
+@given(st.integers(1, 8), st.integers(0, 40), st.booleans(), st.integers(0, 9))
 def test_packing_is_a_bijection_of_the_stated_size(bits, count, signed, seed):
     lo, hi = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
     kind = np.int8 if signed else np.uint8
@@ -235,6 +235,16 @@ def test_packing_is_a_bijection_of_the_stated_size(bits, count, signed, seed):
     number = int.from_bytes(stream.tobytes(), "little")
     for i, code in enumerate(codes):
         assert (number >> (i * bits)) % 2**bits == int(code) % 2**bits
+
+
+@pytest.mark.parametrize("bits", [-1, 0, 9, 12, 16])
+def test_codes_of_more_than_a_byte_or_of_nothing_are_not_packed(bits):
+    for act in (
+        lambda: pack(np.zeros(3, np.int8), bits),
+        lambda: unpack(np.zeros(packed_bytes(2, bits), np.uint8), bits, (2,)),
+    ):
+        with pytest.raises(ValueError, match=f"codes of 1 to 8 bits are packed; asked for {bits}"):
+            act()
 
 
 def test_four_bits_are_two_to_a_byte_in_the_file(tmp_path):

@@ -19,13 +19,15 @@ from refvit.quant import (
     FakeQuantize,
     Learnable,
     Log2Grid,
+    NoisyGrid,
+    PowerOfTwoFactor,
     QParams,
     Recipe,
     Spec,
     fake_quantize,
     quantize_model,
 )
-from refvit.quant.lsq import LearnedGrid, lsq, straight_through
+from refvit.quant.lsq import LearnedGrid, Straight, lsq, straight_through
 from refvit.sources import Shapes10, pixels_of
 from refvit.train import Batch, Student, gradients
 from refvit.train_recipe import TrainRecipe, read_recipe
@@ -115,6 +117,21 @@ def test_a_step_that_many_values_share_learns_by_the_root_of_their_number():
     [
         (QParams(0.5, 3), [-2.1, -2.0, 0.3, 1.5, 1.6], [0, 1, 1, 1, 0]),
         (QParams(np.array([1.0, 0.1]), 2, axis=0), [[1.0, 1.2], [0.1, 0.2]], [[1, 0], [1, 0]]),
+        (
+            QParams(np.ones(2), 4, False, 0, zero_point=np.array([0, 15])),
+            [[-5.0, 5.0, 15.0], [-15.0, -5.0, 5.0]],
+            [[0, 1, 1], [1, 1, 0]],
+        ),
+        (
+            PowerOfTwoFactor(1.0, np.array([0, 3]), 4, signed=True),
+            [[20.0, 20.0], [7.0, -64.0], [-9.0, 57.0]],
+            [[0, 1], [1, 1], [0, 0]],
+        ),
+        (
+            NoisyGrid(QParams(1.0, 3), np.array([0.5, -0.5])),
+            [[3.0, 3.0], [-4.5, -4.5]],
+            [[0, 1], [1, 0]],
+        ),
         (Log2Grid(3), [0.0, 0.3, 1.0, 1.1], [1, 1, 1, 0]),
         (DynamicGrid(4), [[9.0, -3.0]], [[1, 1]]),
     ],
@@ -257,18 +274,36 @@ def test_the_shipped_recipe_needs_a_start():
         TrainRecipe(**about, qat="w4a4")
 
 
-def test_damping_is_its_sum_and_pulls_every_weight_to_its_code(model, pixels):
-    learnable = Learnable(quantize_model(model, pixels, "w4a4"))
+def test_damping_is_its_sum_and_pulls_every_weight_in_range_to_its_code(model, pixels):
+    """Nagel et al. 2022, section 4.1: weights are clipped to the ends of their grids first, as
+    those beyond do not oscillate."""
+    learnable = Learnable(quantize_model(model, pixels, changed(PRESETS["w4a4"], "*.weight",
+                                                                observer="mse")))  # fmt: skip
     value, grads = value_and_gradients(learnable.damping, learnable.tensors)
-    tap, total = learnable.tap(learnable.tensors), 0.0
+    tap, total, beyond = learnable.tap(learnable.tensors), 0.0, 0
     weights = {name: t for name, t in learnable.tensors.items() if name.endswith(".weight")}
     for name, t in weights.items():
         if name in learnable.start.qparams:
-            error = t.astype(np.float64) - tap(name, t)
+            grid, w = learnable.start.qparams[name], t.astype(np.float64)
+            lo, hi = (end * grid.scale[:, None] for end in (grid.lo, grid.hi))
+            error = np.clip(w, lo, hi) - tap(name, t)
             total += np.square(error).sum()
             np.testing.assert_allclose(grads[name], 2 * error, atol=1e-6)
+            beyond += np.sum((w < lo) | (w > hi))
+    assert beyond > 100
     assert value == pytest.approx(total, rel=1e-4)
     assert set(grads) == set(weights) & set(learnable.start.qparams)
+
+
+@given(st.integers(2, 5), st.booleans(), st.sampled_from([None, 0.3]))
+def test_a_learned_grid_holds_what_it_does_not_clip(bits, signed, offset):
+    q = QParams(np.array([0.5, 0.1]), bits, signed, 0)
+    offset = None if offset is None else np.full(2, offset)
+    grid, x = LearnedGrid(q, q.scale, offset), np.linspace(-9, 9, 2 * 333).reshape(2, 333)
+    (dx,) = grads_of(1.0, x, run=grid.round)
+    assert np.array_equal(grid.holds(x), dx == 1)
+    if offset is None:
+        assert np.array_equal(Straight(q).holds(x), grid.holds(x))
 
 
 def test_damping_alone_brings_weights_to_codes(model, pixels):

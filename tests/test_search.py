@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import refvit
+from refvit.compare import weight_bytes
 from refvit.quant import (
     QParams,
     Recipe,
@@ -19,7 +20,6 @@ from refvit.quant import (
     dequantize,
     fake_quantize,
     grouped,
-    packed_bytes,
     quantize,
     read_recipe,
     symmetric,
@@ -34,7 +34,7 @@ from refvit.quant.hessian import (
     search_scales,
     straight_through,
 )
-from refvit.quant.mixed import allocate, mixed_precision, sensitivity
+from refvit.quant.mixed import allocate, greedy, mixed_precision, sensitivity
 from refvit.quant.operands import input_moments, inputs, linears, run
 from refvit.quant.rounding import by_input, round_weights
 from refvit.quant.shift_log2 import ShiftLog2Grid
@@ -165,6 +165,19 @@ def test_adaround_wins_most_of_what_nearest_loses_to_the_best_of_all_choices():
         assert (found >= least * (1 - 1e-9)).all()
         lost += (found / least - 1).sum(1)
     assert lost[0] < 0.5 * lost[1]
+
+
+def test_adaround_weighs_an_error_by_its_step_where_groups_of_a_row_differ():
+    """Two groups 30 times apart: errors in steps alone would count the finer one 900 times over."""
+    ratios = []
+    for seed in range(10):
+        w, moment = problem(seed, rows=16, width=32, images=80)
+        w[:, 16:] *= 30
+        grid = symmetric(grouped(w, 16), 3, axis=0, group=16)
+        codes = adaround(w, grid, moment, steps=400, rate=0.03), quantize(w, grid)
+        found, nearest = (errors(w, grid, c, moment).sum() for c in codes)
+        ratios.append(found / nearest)
+    assert np.mean(ratios) < 0.75
 
 
 @given(hnp.arrays(np.float64, 5, elements=st.floats(0.001, 0.999)), st.floats(0.3, 1.0))
@@ -452,20 +465,71 @@ def test_an_unknown_loss_is_refused(w4a4, pixels):
 # --- widths ----------------------------------------------------------------------------------
 
 
+def every(sizes, costs):
+    """(cost, bytes) of every choice."""
+    picks = itertools.product(range(sizes.shape[1]), repeat=len(sizes))
+    return {p: total(sizes, costs, p) for p in picks}
+
+
+def total(sizes, costs, pick):
+    return sum(costs[i, k] for i, k in enumerate(pick)), sum(
+        sizes[i, k] for i, k in enumerate(pick)
+    )
+
+
 @given(st.integers(1, 6), st.integers(0, 40), st.data())
 def test_the_allocation_is_that_of_brute_force(layers, budget, data):
     cells = hnp.arrays(np.int64, (layers, 3), elements=st.integers(1, 9))
     sizes, costs = data.draw(cells), data.draw(cells).astype(float)
-    every = list(itertools.product(range(3), repeat=layers))
-    totals = [(sum(costs[i, k] for i, k in enumerate(p)), sum(sizes[i, k] for i, k in enumerate(p)))
-              for p in every]  # fmt: skip
-    fitting = [total for total in totals if total[1] <= budget]
+    totals = every(sizes, costs)
+    fitting = [found for found in totals.values() if found[1] <= budget]
     if not fitting:
-        with pytest.raises(ValueError, match="too small: the least there is takes"):
-            allocate(sizes, costs, budget)
+        for choose in (allocate, greedy):
+            with pytest.raises(ValueError, match="too small: the least there is takes"):
+                choose(sizes, costs, budget)
         return
     picked = allocate(sizes, costs, budget)
-    assert totals[every.index(picked)] == min(fitting)  # the cheapest, and the smallest of those
+    assert totals[picked] == min(fitting)  # the cheapest, and the smallest of those
+
+
+@given(st.integers(1, 5), st.integers(0, 40), st.data())
+def test_the_greedy_choice_fits_and_is_the_best_of_the_bytes_it_takes(layers, budget, data):
+    """Whatever the costs: it goes from corner to corner of the convex hull of each layer's."""
+    cells = hnp.arrays(np.int64, (layers, 3), elements=st.integers(1, 9))
+    sizes, costs = data.draw(cells), data.draw(cells).astype(float)
+    budget = max(budget, int(sizes.min(1).sum()))
+    cost, used = total(sizes, costs, greedy(sizes, costs, budget))
+    assert used <= budget
+    assert cost >= total(sizes, costs, allocate(sizes, costs, budget))[0]
+    assert cost == min(c for c, size in every(sizes, costs).values() if size <= used)
+
+
+@given(st.integers(1, 8), st.integers(0, 30), st.data())
+def test_the_greedy_choice_is_exact_where_layers_of_one_size_have_convex_costs(
+    layers, budget, data
+):
+    """Then every narrowing saves the same, and no byte of a budget is out of its reach alone."""
+    drops = data.draw(hnp.arrays(np.int64, (layers, 3), elements=st.integers(0, 20)))
+    costs = np.cumsum(np.hstack([np.zeros((layers, 1)), np.sort(drops, 1)]), 1)[:, ::-1]
+    sizes = np.tile([1, 2, 3, 4], (layers, 1))
+    budget = max(budget, layers)
+    found, best = (total(sizes, costs, f(sizes, costs, budget))[0] for f in (greedy, allocate))
+    assert found == best
+
+
+def test_the_greedy_choice_is_brute_forces_in_half_of_all_cases():
+    """Of 200 of four layers, whose costs fall four times with every bit, and any budget."""
+    rng, widths, ratios = np.random.default_rng(0), np.array([3, 4, 6, 8]), []
+    for _ in range(200):
+        sizes = rng.choice([288, 1152, 864], 4)[:, None] * widths
+        spread = rng.normal(0, 1, (4, 1)) + rng.normal(0, 0.2, (4, 4))
+        costs = np.exp(spread) * 4.0**-widths
+        budget = int(rng.integers(sizes[:, 0].sum(), sizes[:, -1].sum() + 1))
+        best = min(c for c, size in every(sizes, costs).values() if size <= budget)
+        ratios.append(total(sizes, costs, greedy(sizes, costs, budget))[0] / best)
+    assert min(ratios) >= 1 - 1e-12
+    assert np.mean(np.isclose(ratios, 1)) > 0.5
+    assert np.mean(ratios) < 1.15
 
 
 def test_a_budget_is_met_by_explicit_lines_and_costs_less_than_one_width(model, pixels, tmp_path):
@@ -475,8 +539,6 @@ def test_a_budget_is_met_by_explicit_lines_and_costs_less_than_one_width(model, 
     recipe = mixed_precision(model, few, budget, (3, 4, 6))
     names = [f"{layer}.weight" for layer in found.layers]
     assert list(recipe.table)[: len(names)] == names
-    sizes = [packed_bytes(model.params[n].size, recipe.spec(n).bits) for n in names]
-    assert sum(sizes) <= budget
     at = [found.widths.index(recipe.spec(n).bits) for n in names]
     assert found.costs[range(len(at)), at].sum() <= found.costs[:, 1].sum()
     assert (found.costs >= 0).all()
@@ -485,6 +547,31 @@ def test_a_budget_is_met_by_explicit_lines_and_costs_less_than_one_width(model, 
     assert read_recipe(tmp_path / "r.toml") == recipe
     quantized = refvit.quantize(model, few, recipe)
     assert [quantized.qparams[n].bits for n in names] == [recipe.spec(n).bits for n in names]
+    assert weight_bytes(quantized) == found.bytes[range(len(at)), at].sum() <= budget
+
+
+@pytest.mark.parametrize("table", [Spec(4), Spec(4, axis=0), Spec(4, axis=0, group=16)])
+def test_a_budget_is_of_what_compare_counts(model, pixels, table):
+    """Codes and their scales, one for all, for each channel or for each group."""
+    one = Recipe("r", {"*.weight": table, "*": Spec(8)})
+    found = sensitivity(model, pixels[:1], (4,), one)
+    assert found.bytes.sum() == weight_bytes(refvit.quantize(model, pixels[:1], one))
+
+
+def test_a_sensitivity_is_that_of_all_images_and_takes_few_at_a_time(model, monkeypatch):
+    pixels = model.preprocess.normalise(refvit.data.shapes10("calibration", 70)[0])
+    only, counts = Recipe("r", {"*.weight": Spec(8, axis=0), "*": Spec(8)}), set()
+    forward = refvit.model.forward
+
+    def watched(ops, x, params, config):
+        counts.add(len(x))
+        return forward(ops, x, params, config)
+
+    monkeypatch.setattr(refvit.model, "forward", watched)
+    found = sensitivity(model, pixels, (4,), only)
+    assert max(counts) <= 32
+    parts = [sensitivity(model, some, (4,), only) for some in (pixels[:50], pixels[50:])]
+    assert np.allclose(found.costs, (50 * parts[0].costs + 20 * parts[1].costs) / 70, rtol=1e-3)
 
 
 def test_a_sensitivity_is_that_of_one_layer_alone(model, pixels):

@@ -22,7 +22,7 @@ from refvit.quant.hessian import search_scales
 from refvit.quant.histogram import Histogram
 from refvit.quant.log2 import Log2Grid
 from refvit.quant.log_sqrt2 import LogSqrt2Grid
-from refvit.quant.mixed import Sensitivity, allocate, mixed_precision, sensitivity
+from refvit.quant.mixed import Sensitivity, allocate, greedy, mixed_precision, sensitivity
 from refvit.quant.noisy import NoisyGrid, fold_noise, noisy
 from refvit.quant.observers import OBSERVERS, Calibration, observer
 from refvit.quant.outliers import inject_outliers, smooth
@@ -74,6 +74,7 @@ __all__ = [
     "fold_noise",
     "folds",
     "gptq",
+    "greedy",
     "grouped",
     "inject_outliers",
     "mean_errors",

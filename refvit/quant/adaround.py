@@ -33,8 +33,8 @@ def adaround(
 
     `moment` [in, in] is sum x x^T of the calibration inputs. Minimised over V by Adam is
     e^T M e + pressure * sum(1 - |2h - 1|^beta), where h(V) in [0, 1] is the share of a step above
-    the floor and e the error in steps (equations 21 to 24); M is the moment at mean diagonal 1, so
-    that `pressure` and `rate` mean the same in every layer.
+    the floor and e the error in units of the row's largest step (equations 21 to 24); M is the
+    moment at mean diagonal 1, so that `pressure` and `rate` mean the same in every layer and row.
 
     The released copies (BRECQ, AIMET) clip after the step up, so a weight at the end of its grid
     has a choice that changes nothing, and keep the last codes without a look at nearest. Here both
@@ -45,23 +45,30 @@ def adaround(
     inside = np.clip(position, lo, hi)
     floor = np.minimum(np.floor(inside), hi - 1)
     m = moment / (float(np.diag(moment).mean()) or 1.0)
-    share = learned(inside - floor, floor - position, m, steps, rate, pressure)
+    size = step / step.max(1, keepdims=True)
+    share = learned(inside - floor, floor - position, m, steps, rate, pressure, size)
     codes = (floor + (share >= 0.5) - lo + grid.lo).astype(grid.dtype)
     return no_worse(weight, grid, codes, moment)
 
 
 def learned(
-    start: Array, below: Array, m: Array, steps: int, rate: float, pressure: float
+    start: Array,
+    below: Array,
+    m: Array,
+    steps: int,
+    rate: float,
+    pressure: float,
+    size: Array | float = 1.0,
 ) -> Array:
     """Return h [out, in] after Adam (Kingma and Ba 2015); `start` is h before, `below` the error of
-    the floor, both in steps."""
+    the floor, both in steps, of which each weight's is `size` long."""
     v = np.log((start - GAMMA) / (ZETA - start))  # h(v) = start
     first, second = np.zeros_like(v), np.zeros_like(v)
     for t in range(1, steps + 1):
         sigmoid = 1 / (1 + np.exp(-v))
         stretched = sigmoid * (ZETA - GAMMA) + GAMMA
         h = np.clip(stretched, 0.0, 1.0)
-        g = 2 * (h + below) @ m + pressure * push(h, t / steps)
+        g = 2 * ((h + below) * size) @ m * size + pressure * push(h, t / steps)
         g *= (ZETA - GAMMA) * sigmoid * (1 - sigmoid) * (stretched == h)
         first += 0.1 * (g - first)
         second += 0.001 * (g * g - second)

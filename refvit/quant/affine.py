@@ -58,7 +58,8 @@ class QParams:
     `zero_point` is an integer or has the shape of `scale`. Codes run over the full range of their
     width, [-2**(bits-1), 2**(bits-1) - 1] signed or [0, 2**bits - 1] unsigned; `restricted` leaves
     out the least signed one, so that the range is symmetric. Raises ValueError for a width outside
-    2..32, a scale that is not positive and finite, or shapes that do not go together.
+    2..32, a scale that is not positive and finite, a zero point that is no code, or shapes that do
+    not go together.
     """
 
     scale: FloatArray
@@ -84,6 +85,9 @@ class QParams:
             )
         if zero_point.dtype.kind not in "iu" or zero_point.shape not in ((), scale.shape):
             raise ValueError(f"a zero point is an integer, or one for each of {scale.shape} scales")
+        if np.any((zero_point < self.lo) | (zero_point > self.hi)):
+            found = f"{self.lo} to {self.hi}; got {zero_point.ravel()[:4]}"
+            raise ValueError(f"a zero point is a code, {found}")
         object.__setattr__(self, "scale", scale)
         object.__setattr__(self, "zero_point", zero_point)
 

@@ -19,6 +19,8 @@ from refvit.autodiff.tape import unbroadcast, vjp_of
 from refvit.ops.functional import overridable
 from refvit.quant.affine import Grid, QParams
 from refvit.quant.dynamic import DynamicGrid
+from refvit.quant.noisy import NoisyGrid
+from refvit.quant.ptf import PowerOfTwoFactor
 
 Array = NDArray[Any]
 
@@ -33,11 +35,20 @@ def straight_through(x: Array, grid: Grid) -> Array:
 def _straight_through(g: Array, out: Array, x: Array, grid: Grid) -> tuple[Any, ...]:
     """1 between the least and the greatest value of the grid, and 0 beyond, where x was clipped. A
     dynamic grid clips nothing."""
-    if isinstance(grid, DynamicGrid):
-        return g, None
-    scale = grid.along(grid.scale, x) if isinstance(grid, QParams) else grid.scale
-    lo, hi = (np.asarray(end * scale, x.dtype) for end in grid.range)
-    return g * ((x >= lo) & (x <= hi)), None
+    return g if isinstance(grid, DynamicGrid) else g * in_range(x, grid), None
+
+
+def in_range(x: Array, grid: Grid) -> Array:
+    """Return where x is between the least and the greatest value of its own channel of `grid`.
+
+    >>> in_range(np.array([-5.0, 5.0]), QParams(1.0, 4, signed=False, zero_point=15))
+    array([ True, False])
+    """
+    if isinstance(grid, QParams | NoisyGrid | PowerOfTwoFactor):  # greater codes, greater values
+        lo, hi = (grid.decode(np.full(x.shape, code), x.dtype) for code in (grid.lo, grid.hi))
+    else:
+        lo, hi = (np.asarray(end * grid.scale, x.dtype) for end in grid.range)
+    return np.asarray((x >= lo) & (x <= hi))
 
 
 @overridable
@@ -85,6 +96,10 @@ class Straight:
     def round(self, x: Any) -> Any:
         return straight_through(x, self.grid)
 
+    def holds(self, x: Array) -> Array:
+        """Return where x is in the range of the grid."""
+        return in_range(x, self.grid)
+
 
 @dataclass(frozen=True)
 class LearnedGrid:
@@ -102,6 +117,14 @@ class LearnedGrid:
         step, offset = (self._beside(what, x) for what in (self.step, self.offset))
         worth = float(1 / np.sqrt(share * self.grid.hi))
         return lsq(x, step, offset, self.grid.lo, self.grid.hi, worth)
+
+    def holds(self, x: Array) -> Array:
+        """Return where x is in the range of the grid: between its ends, both in it."""
+        step, offset = (self._beside(what, x) for what in (self.step, self.offset))
+        lo, hi = (
+            end * step + (0 if offset is None else offset) for end in (self.grid.lo, self.grid.hi)
+        )
+        return np.asarray((x >= lo) & (x <= hi))
 
     def _beside(self, what: Any, x: Any) -> Any:
         """`what` in a shape that goes with x."""

@@ -21,15 +21,23 @@ def packed_bytes(count: int, bits: int) -> int:
     return -(-count * bits // 8)
 
 
+def check_width(bits: int) -> None:
+    """Raise ValueError for a width that is not packed: codes of more than a byte are kept whole."""
+    if not 1 <= bits <= 8:
+        raise ValueError(f"codes of 1 to 8 bits are packed; asked for {bits}")
+
+
 def pack(codes: IntArray, bits: int) -> NDArray[np.uint8]:
     """Return the codes, in C order, as a stream of `bits` bits each, two's complement.
 
     The first code is in the lowest bits of the first byte; what is left of the last byte is 0.
-    Raises ValueError for codes that do not fit, signed or unsigned as their dtype.
+    Raises ValueError for a width outside 1..8 and for codes that do not fit, signed or unsigned as
+    their dtype.
 
     >>> pack(np.array([1, -2, 7], np.int8), 4)
     array([225,   7], dtype=uint8)
     """
+    check_width(bits)
     signed = np.issubdtype(codes.dtype, np.signedinteger)
     lo, hi = code_range(bits, bool(signed))
     if codes.size and (codes.min() < lo or codes.max() > hi):
@@ -41,11 +49,13 @@ def pack(codes: IntArray, bits: int) -> NDArray[np.uint8]:
 def unpack(
     stream: NDArray[np.uint8], bits: int, shape: tuple[int, ...], dtype: Any = np.int8
 ) -> IntArray:
-    """Return the codes [*shape] of 8-bit `dtype` that `pack` wrote; ValueError for another length.
+    """Return the codes [*shape] of 8-bit `dtype` that `pack` wrote; ValueError for another length
+    or a width outside 1..8.
 
     >>> unpack(np.array([225, 7], np.uint8), 4, (3,))
     array([ 1, -2,  7], dtype=int8)
     """
+    check_width(bits)
     count = int(np.prod(shape))
     if stream.dtype != np.uint8 or stream.shape != (packed_bytes(count, bits),):
         raise ValueError(

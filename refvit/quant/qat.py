@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from refvit.autodiff import value_of
 from refvit.params import Params
-from refvit.quant.affine import Grid, QParams, Rounds
+from refvit.quant.affine import Grid, QParams
 from refvit.quant.lsq import LearnedGrid, Straight
 from refvit.quant.operands import with_grids
 from refvit.quant.ptq import QuantizedModel
@@ -69,13 +69,16 @@ class Learnable:
         )
 
     def damping(self, leaves: Mapping[str, Any]) -> Any:
-        """Return the sum over all weights of (w - w on its grid)^2, the latter held still: a loss
-        that pulls each weight to the code it rounds to, so that it no longer goes to and fro
-        between two (Nagel, Fournarakis, Bondarenko and Blankevoort 2022, section 4.1)."""
-        tap, total = self.tap({name: value_of(leaf) for name, leaf in leaves.items()}), 0.0
+        """Return the sum over all weights of (w_hat - clip(w))^2, where w_hat is w on its grid and
+        held still, and the clip is to the grid's ends: a loss that pulls each weight in range to
+        the code it rounds to, so that it no longer goes to and fro between two (Nagel,
+        Fournarakis, Bondarenko and Blankevoort 2022, section 4.1)."""
+        now, total = {name: value_of(leaf) for name, leaf in leaves.items()}, 0.0
+        grids = self._grids(now)
         for name in sorted(self.simulated):
             if name.endswith(".weight"):
-                error = leaves[name] - tap(name, value_of(leaves[name]))
+                w, grid = now[name], self._rounds(name, grids[name], now)
+                error = (leaves[name] - grid.round(w)) * grid.holds(w).astype(w.dtype)
                 total = total + np.sum(error * error)
         return total
 
@@ -85,7 +88,7 @@ class Learnable:
         model = replace(self.start.model, params=Params(own))
         return replace(self.start, model=model, qparams=self._grids(tensors))
 
-    def _rounds(self, name: str, q: Grid, leaves: Mapping[str, Any]) -> Rounds:
+    def _rounds(self, name: str, q: Grid, leaves: Mapping[str, Any]) -> Straight | LearnedGrid:
         if not _learns(q):
             return Straight(q)
         return LearnedGrid(q, np.exp(leaves[name + STEP]), leaves.get(name + OFFSET))
