@@ -9,11 +9,18 @@ from typing import Any
 
 import refvit
 from refvit.command import check_jobs, processes, refuse_options
-from refvit.evaluate import ENGINES, Evaluation, evaluate
+from refvit.evaluate import CALIBRATION, ENGINES, Evaluation, evaluate
 from refvit.files import writable, write_bytes
 from refvit.integer import IntegerModel
+from refvit.matching import one_of
+from refvit.methods import METHODS, method
+from refvit.model import Model
 from refvit.plot import confusion
-from refvit.sources import parse_source
+from refvit.quant import QuantizedModel
+from refvit.quant.recipe import recipe as find_recipe
+from refvit.sources import Source, parse_source, pixels_of
+
+QUANTIZING = ("recipe", "method", "calibration_images")  # options of it
 
 
 def add_evaluate(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +28,10 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", default="shapes10", help="shapes10, idx:DIR or folder:DIR")
     parser.add_argument("--engine", help=f"one of {', '.join(ENGINES)} (float)")
     parser.add_argument("--recipe", help="how to quantize (w8a8), or a TOML file")
+    parser.add_argument("--method", metavar="NAME", help=f"{', '.join(METHODS)} (minmax)")
+    parser.add_argument(
+        "--calibration-images", type=int, metavar="N", help=f"of the data ({CALIBRATION})"
+    )
     parser.add_argument(
         "--count", type=int, metavar="N", help="test images (all; of shapes10 10,000)"
     )
@@ -35,16 +46,39 @@ def run_evaluate(args: argparse.Namespace) -> tuple[str, Any]:
     check_jobs(args)
     model = refvit.load(args.model, **dict(args.known))
     if isinstance(model, IntegerModel):
-        refuse_options(args, "recipe", *([] if args.engine == "integer" else ["engine"]))
+        refuse_options(args, *QUANTIZING, *([] if args.engine == "integer" else ["engine"]))
     source = parse_source(args.data, model.labels)
     if args.picture is not None:
         check_picture(args.picture)
-    engine, recipe = args.engine or "float", args.recipe or "w8a8"
+    ready, exact = (model, None) if isinstance(model, IntegerModel) else made(model, source, args)
+    engine = args.engine or "float"
     with processes(args.jobs) as pool:
-        found = evaluate(model, source, args.count, engine, recipe, pool)
+        found = evaluate(ready, source, args.count, engine, executor=pool, exact=exact)
     if args.picture is not None:
         save_picture(found, args.picture)
     return found.table(), found.as_json()
+
+
+def made(
+    model: Model, source: Source, args: argparse.Namespace
+) -> tuple[Model | QuantizedModel, Model | None]:
+    """Return what is evaluated, quantized as the options say, and the float model to agree with.
+
+    Raises ValueError for an option that quantizes where nothing is quantized.
+    """
+    if args.engine in (None, "float"):
+        given = [name for name in QUANTIZING if getattr(args, name) is not None]
+        if given:
+            option = given[0].replace("_", "-")
+            raise ValueError(f"--{option} quantizes: name --engine simulated or integer as well")
+        return model, None
+    one_of(args.engine, ENGINES, "engine")
+    chosen, recipe = method(args.method or "minmax"), find_recipe(args.recipe or "w8a8")
+    images = CALIBRATION if args.calibration_images is None else args.calibration_images
+    if images < 1:
+        raise ValueError(f"--calibration-images is at least 1, got {images}")
+    pixels = pixels_of(model.preprocess, source.calibration(images))
+    return chosen(model, pixels, recipe), model
 
 
 def check_picture(path: Path) -> None:

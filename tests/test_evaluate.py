@@ -122,3 +122,25 @@ def test_the_command_as_data_and_its_mistakes(capsys):
     for options in (["--jobs", "0"], ["--engine", "gpu"], ["--picture", "nowhere/x.png"]):
         assert main(["evaluate", "nano_vit", "--count", "50", *options]) == 2
         assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("options", "said"), [
+    (["--recipe", "w4a4"], "--recipe quantizes: name --engine simulated or integer as well"),
+    (["--calibration-images", "8"], "--calibration-images quantizes: name --engine"),
+    (["--engine", "integer", "--method", "rep"], "no method 'rep'"),
+    (["--engine", "simulated", "--calibration-images", "0"], "at least 1, got 0"),
+])  # fmt: skip
+def test_options_that_would_change_nothing_are_refused(options, said, capsys):
+    assert main(["evaluate", "nano_vit", "--count", "10", *options]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_method_is_evaluated_in_integers(capsys):
+    asked = ["evaluate", "nano_vit", "--count", "100", "--engine", "integer", "--recipe", "w4a4",
+             "--calibration-images", "32", "--json"]  # fmt: skip
+    found = []
+    for options in ([], ["--method", "repq"]):
+        assert main([*asked, *options]) == 0
+        found.append(json.loads(capsys.readouterr().out))
+    assert found[0]["engine"] == found[1]["engine"] == "integer"
+    assert found[1]["agreement"] > found[0]["agreement"]
