@@ -180,13 +180,15 @@ def restored(kept: Path | None, about: dict[str, Any]) -> tuple[dict[Key, Cell],
 
 
 def table(cells: Sequence[Cell]) -> str:
-    """Return a row for each method, and for each recipe top-1 and the logits' decibels."""
+    """Return a row for each method, and for each recipe top-1 and the logits' decibels; a dash
+    where there is no cell."""
     recipes = list(dict.fromkeys(cell.recipe for cell in cells))
     found = {(cell.method, cell.recipe): cell for cell in cells}
     lines = [f"{'method':<13}" + "".join(f"{recipe:>18}" for recipe in recipes)]
     for name in dict.fromkeys(cell.method for cell in cells):
-        row = (found[name, recipe] for recipe in recipes)
-        lines.append(f"{name:<13}" + "".join(f"{c.top1:>9.2%}{c.sqnr:>6.1f} dB" for c in row))
+        row = (found.get((name, recipe)) for recipe in recipes)
+        shown = (f"{c.top1:>9.2%}{c.sqnr:>6.1f} dB" if c else f"{'-':>9}{'':>9}" for c in row)
+        lines.append((f"{name:<13}" + "".join(shown)).rstrip())
     sizes = (next(c.bytes for c in cells if c.recipe == recipe) for recipe in recipes)
     lines.append(f"{'weights':<13}" + "".join(f"{size:>12,} bytes" for size in sizes))
     return "\n".join(lines)

@@ -268,6 +268,7 @@ def test_the_table_has_a_row_a_method_and_a_column_a_recipe():
     lines = table(cells).splitlines()
     assert lines[0].split() == ["method", "w8a8", "w4a4"]
     assert [line.split()[0] for line in lines[1:]] == ["a", "b", "weights"]
+    assert table(cells[:3]).splitlines()[2].split() == ["b", "50.00%", "3.0", "dB", "-"]
 
 
 MISTAKES = [
