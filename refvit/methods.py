@@ -106,6 +106,19 @@ def by(pattern: str, change: Change) -> Method:
     return method
 
 
+def observed(name: str) -> Method:
+    """Return min-max with activations watched by another observer. Weights keep theirs: a row of
+    them is too few values for a distribution."""
+
+    def method(model: Model, pixels: Pixels, recipe: Recipe) -> QuantizedModel:
+        given = resolved(model, recipe)
+        weights = {site: spec for site, spec in given.table.items() if site.endswith(".weight")}
+        table = changed(given, "*", watched(name)).table
+        return quantize_model(model, pixels, Recipe(recipe.name, {**table, **weights}))
+
+    return method
+
+
 def one_scale(spec: Spec) -> Spec:
     """One scale for a whole weight."""
     return replace(spec, axis=None, group=0)
@@ -182,9 +195,9 @@ def ptf(spec: Spec) -> Spec:
 METHODS: Mapping[str, Method] = {
     "minmax": minmax,
     "per-tensor": by("*.weight", one_scale),
-    "moving": by("*", watched("moving")),
-    "percentile": by("*", watched("percentile")),
-    "entropy": by("*", watched("entropy")),
+    "moving": observed("moving"),
+    "percentile": observed("percentile"),
+    "entropy": observed("entropy"),
     "mse": by("*", watched("mse")),
     "dynamic": by("*", dynamic),
     "uniform4": by(SOFTMAX, few),
