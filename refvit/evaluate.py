@@ -19,7 +19,7 @@ from refvit.matching import one_of
 from refvit.model import Model
 from refvit.progress import Progress
 from refvit.quant import QuantizedModel, quantize_model
-from refvit.sources import Shapes10, Source, pixels_of
+from refvit.sources import Shapes10, Source, parse_source, pixels_of
 
 ENGINES = ("float", "simulated", "integer")
 AnyModel = Model | QuantizedModel | IntegerModel
@@ -85,7 +85,7 @@ class Task(NamedTuple):
 
 def evaluate(
     model: AnyModel,
-    source: Source | None = None,
+    source: Source | str | None = None,
     count: int | None = None,
     engine: str = "float",
     recipe: str = "w8a8",
@@ -94,6 +94,8 @@ def evaluate(
 ) -> Evaluation:
     """Return how `model` does on the first `count` test images of `source` (None: all, or 10,000).
 
+    A source is shapes10 unless one is given, or its name: "idx:DIR" or "folder:DIR".
+
     A float model is evaluated as `engine` says: "float", "simulated" or "integer", the latter two
     quantized by `recipe` with 128 calibration images of the source; a quantized or compiled model
     as it is, and compared with the float model `exact` if one is given. `executor` shares the
@@ -101,7 +103,7 @@ def evaluate(
     all of refvit's can. Raises ValueError for an unknown engine, or for classes of the source that
     are not the model's.
     """
-    source = Shapes10() if source is None else source
+    source = parse_source(source, model.labels) if isinstance(source, str) else source or Shapes10()
     ready, stem, engine = prepared(model, source, engine, recipe)
     exact = stem if exact is None else exact
     labels = ready.labels

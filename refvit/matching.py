@@ -152,3 +152,16 @@ def _check(tensor: NDArray[Any], shape: tuple[int, ...], what: str, cause: str) 
     with np.errstate(over="ignore", under="ignore"):
         if not np.isfinite(tensor.astype(np.float32, copy=False)).all():
             raise ValueError(f"{what} is not finite in float32: it holds NaN, infinity or more")
+
+
+KINDS = {
+    "Model": "a float model, as refvit.load gives",
+    "QuantizedModel": "a simulated model, as refvit.quantize gives",
+}
+
+
+def expects(found: Any, kind: type, who: str) -> None:
+    """Raise TypeError, in one line, unless `found` is of the class `kind` that `who` works on."""
+    if not isinstance(found, kind):
+        wanted = KINDS[kind.__name__]
+        raise TypeError(f"{who} takes {wanted}; got {type(found).__name__}")

@@ -62,7 +62,7 @@ def test_every_method_ends_in_an_engine(name, recipe, monkeypatch):
     quantized = METHODS[name](model, pixels, PRESETS[recipe])
     assert np.isfinite(quantized(pixels)).all()
     if name in ("dynamic", "noisy"):
-        with pytest.raises(ValueError, match=r"codes are not linear|only .* can write"):
+        with pytest.raises(ValueError, match=r"found at run time|carries noise"):
             refvit.compile(quantized)
         return
     engine = refvit.compile(quantized)

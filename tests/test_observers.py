@@ -362,7 +362,7 @@ def test_every_kind_of_grid_simulates_a_model(name, small):
 def test_the_engine_says_what_it_cannot_hold(small):
     model, pixels = small
     for name, message in (
-        ("dynamic", "codes are not linear"),
+        ("dynamic", "found at run time: its line in the recipe says dynamic"),
         ("asymmetric", "zero point is not 0"),
         ("groups", "one scale a channel"),
     ):
@@ -405,7 +405,7 @@ BAD = [
     ('[sites]\n"*" = { signed = true }', "says no bits"),
     ('[sites]\n"*" = { bits = 1 }', "a recipe gives 2 to 16 bits; got 1"),
     ('[sites]\n"*" = { bits = 8, observer = "kl" }', "no observer 'kl'"),
-    ('name = "x"', "has a name and a table"),
+    ('name = "x"', "needs a table"),
     ("[sites", "is not TOML"),
     ('[sites]\n"*" = 8', "says 8"),
 ]

@@ -9,16 +9,31 @@ from hypothesis.extra import numpy as hnp
 import refvit
 from refvit.ops import Record
 from refvit.quant import (
+    OBSERVERS,
     PRESETS,
+    DynamicGrid,
     FakeQuantize,
     QParams,
     Recipe,
     Spec,
+    asymmetric,
+    correct_bias,
     dequantize,
     fake_quantize,
+    grouped,
+    mixed_precision,
+    noisy,
+    observer,
+    pack,
+    packed_bytes,
+    reparameterise,
+    round_weights,
+    search_scales,
+    smooth,
     symmetric,
 )
 from refvit.quant import quantize as codes_of
+from refvit.quant.observers import MovingAverage, Percentile
 
 widths = st.integers(2, 16)
 # ties (k/2 * 2**e), zeros, constants and outliers: plain random floats miss half the wrong answers
@@ -138,3 +153,57 @@ def test_more_bits_are_closer(model, pixels):
 def test_calibration_without_images_is_refused(model, pixels):
     with pytest.raises(ValueError, match="at least one image"):
         refvit.quantize(model, pixels[:0])
+
+
+def test_integers_are_quantized_as_the_reals_they_are():
+    whole = np.array([1, 2, -3])
+    grid = symmetric(3, bits=8)
+    assert codes_of(whole, grid).tolist() == [42, 85, -127]
+    assert np.array_equal(fake_quantize(whole, grid), fake_quantize(whole.astype(float), grid))
+    for name in OBSERVERS:
+        seen, real = observer(name), observer(name)
+        seen.update(np.arange(-5, 10).reshape(5, 3))
+        real.update(np.arange(-5.0, 10).reshape(5, 3))
+        assert seen.range(8, True, True) == real.range(8, True, True)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: symmetric(np.nan, bits=8), r"max\|x\| is finite and not below 0"),
+        (lambda: symmetric(-1.0, bits=8), "not below 0; got"),
+        (lambda: asymmetric(3.0, -1.0, bits=4), "a range is finite, lo <= hi"),
+        (lambda: asymmetric(-np.inf, 1.0, bits=4), "a range is finite"),
+        (lambda: codes_of(np.array([np.nan]), symmetric(1, bits=8)), "not a number has no code"),
+        (lambda: QParams(np.ones(3), 8, axis=-1), "an axis is counted from the first"),
+        (lambda: grouped(np.ones((2, 4)), 0), "groups of 0 columns"),
+        (lambda: grouped(np.ones(4), 2), r"do not go with shape \(4,\)"),
+        (lambda: codes_of(np.ones((2, 70)), symmetric(np.ones((2, 5)), 4, axis=0, group=32)),
+         "5 groups of 32 do not go with 70 columns"),
+        (lambda: pack(np.array([1.0]), 4), "codes are integers; got float64"),
+        (lambda: packed_bytes(-5, 4), "no stream of -5 codes"),
+        (lambda: DynamicGrid(bits=1), "2 to 16 bits; asked for 1"),
+        (lambda: Percentile(99.99), "a share of the values"),
+        (lambda: MovingAverage(2.0), "a momentum lies in"),
+    ],
+)  # fmt: skip
+def test_what_would_give_a_wrong_number_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_methods_say_what_kind_of_model_they_take(model, pixels):
+    """Each with a float model, a simulated one and an engine where it wants another."""
+    simulated = refvit.quantize(model, pixels)
+    engine = refvit.compile(simulated)
+    assert repr(simulated) == "QuantizedModel(w8a8, 119,194 parameters, 116 grids)"
+    for fn in (round_weights, correct_bias, search_scales, noisy):
+        for wrong in (model, engine):
+            with pytest.raises(TypeError, match="takes a simulated model, as"):
+                fn(wrong, pixels)
+    for fn in (reparameterise, smooth, lambda m, p: mixed_precision(m, p, 60_000)):
+        for wrong in (simulated, engine):
+            with pytest.raises(TypeError, match="takes a float model, as"):
+                fn(wrong, pixels)
+    with pytest.raises(TypeError, match="a recipe maps patterns to Spec"):
+        Recipe("r", {"*": 8})

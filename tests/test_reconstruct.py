@@ -86,7 +86,12 @@ def test_fewer_images_than_a_batch_are_one_batch():
 
 @pytest.mark.parametrize(
     ("change", "said"),
-    [({"steps": 0}, "at least 1; got 0"), ({"batch": 0}, "and 0"), ({"pixels": 0}, "shape")],
+    [
+        ({"steps": 0}, "got 0, 32 and"),
+        ({"batch": 0}, "got 1000, 0 and"),
+        ({"rate": -1.0}, "and -1.0"),
+        ({"pixels": 0}, "shape"),
+    ],
 )
 def test_what_cannot_be_learned_from_is_refused(change, said):
     exact = random_model(VIT)

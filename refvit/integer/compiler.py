@@ -74,9 +74,15 @@ class CompileOps:
             grids.writable(site, "this operator", grid)
         assert isinstance(grid, QParams)
         if not grid.symmetric:
-            raise ValueError(f"{site}: the engine is symmetric; this grid's zero point is not 0")
+            raise ValueError(
+                f"{site}: the engine is symmetric; this grid's zero point is not 0: its line in "
+                "the recipe says symmetric = true"
+            )
         if grid.group:
-            raise ValueError(f"{site}: the engine has one scale a channel, not one a group")
+            raise ValueError(
+                f"{site}: the engine has one scale a channel, not one a group: its line in the "
+                "recipe says group = 0"
+            )
         return grid
 
     def _coded(self, site: str, op: str, width: int) -> tuple[float, dict[str, IntArray]]:

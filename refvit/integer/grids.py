@@ -91,7 +91,8 @@ def writable(site: str, op: str, grid: Any, width: int = 0) -> CodeGrid:
     rows of `width`."""
     kind = kind_of(grid)
     if kind is None:
-        raise ValueError(f"{site}: the engine is symmetric; this grid's codes are not linear")
+        cure = getattr(grid, "cure", LINEAR)  # of a grid that never has an integer form
+        raise ValueError(f"{site}: the engine has no codes of a {type(grid).__name__}; {cure}")
     if op not in KINDS[kind].writers:
         others = " and ".join(KINDS[kind].writers)
         raise ValueError(f"{site}: only {others} can write {kind} codes; {LINEAR}")

@@ -73,6 +73,8 @@ class QParams:
     def __post_init__(self) -> None:
         if not 2 <= self.bits <= 32:
             raise ValueError(f"codes have 2 to 32 bits; asked for {self.bits}")
+        if self.axis is not None and self.axis < 0:
+            raise ValueError(f"an axis is counted from the first, 0; got {self.axis}")
         scale, zero_point = np.asarray(self.scale, np.float64), np.asarray(self.zero_point)
         if not (np.isfinite(scale).all() and (scale > 0).all()):
             raise ValueError(f"a scale is positive and finite; got {scale.ravel()[:4]}")
@@ -142,6 +144,9 @@ class QParams:
         if one.ndim == 0 or self.axis is None:
             return one
         if self.group:
+            if -(-x.shape[1] // self.group) != self.scale.shape[1]:
+                found = f"{self.scale.shape[1]} groups of {self.group}"
+                raise ValueError(f"{found} do not go with {x.shape[1]} columns")
             return np.repeat(one, self.group, axis=1)[:, : x.shape[1]]
         return one.reshape(-1, *[1] * (x.ndim - self.axis - 1))
 
@@ -170,13 +175,15 @@ def symmetric(
     scale.
 
     `scale = largest / (2**(bits-1) - 1)`, or `/ (2**bits - 1)` unsigned, so that the extremes of x
-    are codes exactly; an all-zero x gets scale 1.
+    are codes exactly; an all-zero x gets scale 1. ValueError for less than 0 or not finite.
 
     >>> q = symmetric(2.54, bits=8); float(q.scale), q.lo, q.hi
     (0.02, -128, 127)
     """
     _, steps = code_range(bits, signed)
     largest = np.asarray(largest, np.float64)
+    if not (np.isfinite(largest).all() and (largest >= 0).all()):
+        raise ValueError(f"max|x| is finite and not below 0; got {largest.ravel()[:4]}")
     scale = np.where(largest > 0, largest, steps) / steps
     return QParams(scale, bits, signed, axis, 0, restricted, group)
 
@@ -188,13 +195,15 @@ def asymmetric(
 
     `scale = (hi - lo) / (2**bits - 1)` with lo <= 0 <= hi, `zero_point = rint(-lo / scale)` plus
     the least code, so that zero is a code exactly (Jacob et al. 2018, section 2.1). A range of
-    nothing gets scale 1.
+    nothing gets scale 1. ValueError for lo above hi, or what is not finite.
 
     >>> q = asymmetric(-1.0, 1.55, bits=8); round(float(q.scale), 9), int(q.zero_point)
     (0.01, 100)
     """
-    lo = np.minimum(np.asarray(lo, np.float64), 0.0)
-    hi = np.maximum(np.asarray(hi, np.float64), 0.0)
+    lo, hi = np.asarray(lo, np.float64), np.asarray(hi, np.float64)
+    if not (np.isfinite(lo).all() and np.isfinite(hi).all() and (lo <= hi).all()):
+        raise ValueError(f"a range is finite, lo <= hi; got {lo.ravel()[:4]} to {hi.ravel()[:4]}")
+    lo, hi = np.minimum(lo, 0.0), np.maximum(hi, 0.0)
     steps = (1 << bits) - 1
     scale = np.where(hi > lo, hi - lo, steps) / steps
     least, _ = code_range(bits, signed)
@@ -215,11 +224,13 @@ _symmetric = symmetric  # under the name that an argument of `covering` hides
 def grouped(weight: FloatArray, group: int) -> FloatArray:
     """Return max|x| of a matrix [rows, columns] by row and group of columns: [rows, groups].
 
-    The last group may be shorter.
+    The last group may be shorter. ValueError for what is no matrix, or groups of no columns.
 
     >>> grouped(np.array([[1.0, -2.0, 3.0]]), 2)
     array([[2., 3.]])
     """
+    if weight.ndim != 2 or group < 1:
+        raise ValueError(f"groups of {group} columns do not go with shape {weight.shape}")
     starts = np.arange(0, weight.shape[1], group)
     return np.asarray(np.maximum.reduceat(np.abs(weight), starts, axis=1))
 
@@ -227,10 +238,21 @@ def grouped(weight: FloatArray, group: int) -> FloatArray:
 def quantize(x: FloatArray, q: Grid) -> IntArray:
     """Return the codes `clip(rint(x / scale) + zero_point, lo, hi)`, in the dtype of the grid.
 
+    Integers are taken as float64. ValueError for a value that is not a number.
+
     >>> quantize(np.array([0.5, 1.5, -9.0]), QParams(1.0, bits=4))
     array([ 0,  2, -8], dtype=int8)
     """
+    x = in_floats(x)
+    if np.isnan(x).any():
+        raise ValueError("a value that is not a number has no code")
     return q.encode(x)
+
+
+def in_floats(x: Any) -> Any:
+    """Return an array of integers as float64; others, and what remembers, as they are."""
+    kind = getattr(getattr(x, "dtype", None), "kind", "")
+    return x if kind == "f" else np.asarray(x, np.float64)
 
 
 def dequantize(codes: IntArray, q: Grid, dtype: Any = np.float32) -> FloatArray:
@@ -243,4 +265,4 @@ def fake_quantize(x: FloatArray, q: Rounds) -> FloatArray:
 
     Idempotent, monotone, exact at zero, and off by at most `scale / 2` inside the range.
     """
-    return q.round(x)
+    return q.round(in_floats(x))

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from refvit.matching import expects
 from refvit.model import Model
 from refvit.ops.taps import Tap, compose
 from refvit.params import Params
@@ -36,6 +37,7 @@ def correct_bias(quantized: QuantizedModel, pixels: NDArray[Any]) -> QuantizedMo
     sums round now and then to another code. Linears without a bias stay as they are, and so do the
     grids. The result's `model` has the corrected biases: as a float model it is another one.
     """
+    expects(quantized, QuantizedModel, "correct_bias")
     model, on_grid = quantized.model, FakeQuantize(quantized.qparams)
     sites = linears_of(quantized)
     exact = ChannelMeans([at for at in sites if model.params[at].get("bias") is not None])

@@ -32,7 +32,12 @@ class DynamicGrid:
     symmetric: bool = True
     per_token: bool = False
 
+    def __post_init__(self) -> None:
+        if not 2 <= self.bits <= 16:
+            raise ValueError(f"dynamic codes have 2 to 16 bits; asked for {self.bits}")
+
     scale = np.asarray(np.nan)  # there is none before the value
+    cure = 'it is found at run time: its line in the recipe says dynamic = ""'
 
     @property
     def lo(self) -> int:

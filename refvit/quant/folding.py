@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from refvit.matching import expects
 from refvit.model import Model, batched
 from refvit.models import workload_records
 from refvit.ops.shape_ops import Record
@@ -143,6 +144,7 @@ class ChannelRanges:
 
 def channel_ranges(model: Model, pixels: NDArray[Any]) -> dict[str, FloatArray]:
     """Return, by norm, the range [2, C] of every channel that can be folded, on [n, C, H, W]."""
+    expects(model, Model, "channel_ranges")
     seen = ChannelRanges({fold.norm for fold in folds(model)})
     for batch in batched(model.checked(pixels), BATCH):
         model(batch, tap=seen)

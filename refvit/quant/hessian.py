@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from refvit.autodiff import Var, backward
 from refvit.losses import cross_entropy, soft_distillation
-from refvit.matching import one_of
+from refvit.matching import expects, one_of
 from refvit.model import batched
 from refvit.models import workload_records
 from refvit.progress import track
@@ -79,6 +79,9 @@ def search_scales(
     The released code takes g from KL between the float model and itself: at its minimum, where g is
     rounding noise (issue 23 of PTQ4ViT). None of the three losses is.
     """
+    expects(quantized, QuantizedModel, "search_scales")
+    if min(rounds, candidates) < 1:
+        raise ValueError(f"rounds and candidates are at least 1; got {rounds} and {candidates}")
     one_of(loss, LOSSES, "loss")
     pixels = quantized.model.checked(calibration)
     metric = Metric(quantized, loss)

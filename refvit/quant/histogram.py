@@ -38,6 +38,7 @@ class Histogram:
 
     def update(self, x: FloatArray) -> None:
         """Count every element of `x`; ValueError if one is not finite."""
+        x = np.asarray(x, x.dtype if x.dtype.kind == "f" else np.float64)
         lo, hi = finite_ends(x)
         self.lo, self.hi = min(self.lo, lo), max(self.hi, hi)
         self._widen(max(-lo, hi))

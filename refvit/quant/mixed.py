@@ -8,7 +8,7 @@ and cost.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refvit.losses import soft_distillation
+from refvit.matching import expects
 from refvit.model import Model, batched
 from refvit.ops.taps import Tap, untouched
-from refvit.progress import track
-from refvit.quant.affine import Grid
+from refvit.progress import Progress
+from refvit.quant.affine import Grid, QParams
 from refvit.quant.operands import linears
 from refvit.quant.packing import packed_bytes
 from refvit.quant.ptq import CALIBRATION_BATCH, weight_grid
@@ -58,6 +59,7 @@ def mixed_precision(
     exceed.
     """
     base = find_recipe(recipe)
+    check_budget(sized(model, grids_at(model, widths, base)), budget)  # before the work
     found = sensitivity(model, calibration, widths, base)
     picked = allocate(found.bytes, found.costs, budget)
     names = [f"{layer}.weight" for layer in found.layers]
@@ -82,19 +84,37 @@ def sensitivity(
     pixels, base = model.checked(calibration), find_recipe(recipe)
     exact, layers = logits(model, pixels), tuple(record.site for record in linears(model))
     names = [f"{layer}.weight" for layer in layers]
-    grids = [[alone(model, name, bits, base) for bits in widths] for name in names]
-    sizes = [
-        [packed_bytes(model.params[name].size, q.bits) + 4 * q.scale.size for q in row]
-        for name, row in zip(names, grids, strict=True)
-    ]
-    costs = [
-        [divergence(model, pixels, exact, name, q) for q in row]
-        for name, row in track(zip(names, grids, strict=True), "sensitivity", len(names))
-    ]
-    return Sensitivity(layers, tuple(widths), np.array(sizes, np.int64), np.array(costs))
+    grids = grids_at(model, widths, base)
+    bar = Progress("sensitivity", len(names), "layers")
+    costs = []
+    for name in names:
+        costs.append([divergence(model, pixels, exact, name, q) for q in grids[name]])
+        bar.advance(1)
+    bar.close()
+    return Sensitivity(layers, tuple(widths), sized(model, grids), np.array(costs))
 
 
-def alone(model: Model, name: str, bits: int, recipe: Recipe) -> Grid:
+def grids_at(model: Model, widths: Sequence[int], recipe: Recipe) -> dict[str, list[QParams]]:
+    """Return the grids of the weights of every linear, by name, at each of `widths`."""
+    expects(model, Model, "mixed precision")
+    if not widths:
+        raise ValueError("widths to choose from are at least one; got none")
+    names = [f"{record.site}.weight" for record in linears(model)]
+    return {name: [alone(model, name, bits, recipe) for bits in widths] for name in names}
+
+
+def sized(model: Model, grids: Mapping[str, Sequence[QParams]]) -> NDArray[np.int64]:
+    """Return the bytes [layers, widths] of the weights on those grids, with their scales."""
+    return np.array(
+        [
+            [packed_bytes(model.params[name].size, q.bits) + 4 * q.scale.size for q in row]
+            for name, row in grids.items()
+        ],
+        np.int64,
+    )
+
+
+def alone(model: Model, name: str, bits: int, recipe: Recipe) -> QParams:
     """Return the grid of the weights `name` at another width."""
     weight = model.params[name].astype(np.float64)
     return weight_grid(weight, np.zeros(len(weight)), replace(recipe.spec(name), bits=bits))

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from refvit.matching import expects
 from refvit.models import workload_records
 from refvit.params import Params
 from refvit.quant.affine import Grid, QParams
@@ -42,6 +43,7 @@ class NoisyGrid:
     (array([[0.75, 0.25]]), array([[1, 0]], dtype=int8))
     """
 
+    cure = "it carries noise: refvit.quant.fold_noise takes that of norms off; give others none"
     base: QParams
     noise: FloatArray
 
@@ -81,9 +83,9 @@ class NoisyGrid:
 
 
 def noisy(
-    quantized: QuantizedModel, pixels: NDArray[Any], sites: Iterable[str] = ("*",), seed: int = 0
+    quantized: QuantizedModel, pixels: NDArray[Any], sites: str | Iterable[str] = "*", seed: int = 0
 ) -> QuantizedModel:
-    """Return `quantized` with noise on the inputs of linears at `sites`, patterns of `fnmatch`,
+    """Return `quantized` with noise on the inputs of linears at `sites`, of `fnmatch` one or more,
     wherever it brings the outputs on calibration pixels [n, C, H, W], in one batch, nearer to those
     of inputs that are not rounded: the paper's condition, measured instead of assumed.
 
@@ -91,7 +93,8 @@ def noisy(
     code draws `2 randn - 1` where the paper has uniform noise, searches 2,000 widths of one draw,
     and adds and subtracts at run time instead of folding. Raises ValueError if no pattern matches.
     """
-    patterns, able = list(sites), noise_sites(quantized)
+    expects(quantized, QuantizedModel, "noisy")
+    patterns, able = [sites] if isinstance(sites, str) else list(sites), noise_sites(quantized)
     chosen = {s: able[s] for s in able if any(fnmatchcase(s, pattern) for pattern in patterns)}
     if not chosen:
         raise ValueError(f"no input of a linear matches {patterns}; there are {', '.join(able)}")
@@ -159,6 +162,7 @@ def fold_noise(quantized: QuantizedModel) -> QuantizedModel:
     plain, so that the integer engine takes them. Noise at other values stays. The result's `model`
     is no longer the original as a float model.
     """
+    expects(quantized, QuantizedModel, "fold_noise")
     norms = {r.site for r in workload_records(quantized.config) if r.op == "layer_norm"}
     p, tensors, grids = quantized.params, dict(quantized.params.items()), dict(quantized.qparams)
     for site, linears in noise_sites(quantized).items():

@@ -60,6 +60,8 @@ class MovingAverage:
     """
 
     def __init__(self, momentum: float = 0.9) -> None:
+        if not 0 <= momentum < 1:
+            raise ValueError(f"a momentum lies in [0, 1); got {momentum}")
         self.momentum = momentum
         self.ends: FloatArray | None = None
 
@@ -77,6 +79,8 @@ class Percentile:
     """`share` of the values lie within each end, the rest beyond it (McKinstry et al. 2019)."""
 
     def __init__(self, share: float = 0.9999) -> None:
+        if not 0.5 < share <= 1:
+            raise ValueError(f"a share of the values lies in (0.5, 1]; got {share}")
         self.share = share
         self.seen = Histogram()
 
@@ -109,6 +113,7 @@ class MeanSquare:
         if whole.scale < RESOLVED * self.seen.width or lo == hi == 0:
             return lo, hi
         lost = affine_errors(self.seen)
+        lo, hi = min(lo, 0.0), max(hi, 0.0)  # as a grid covers them
 
         def error(ends: Range) -> float:
             return lost(covering(*ends, bits, symmetric=symmetric, signed=signed))

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from refvit.matching import expects
 from refvit.model import Model
 from refvit.quant.folding import Fold, channel_ranges, rewrite
 
@@ -58,6 +59,7 @@ def smooth(model: Model, pixels: NDArray[Any], alpha: float = 0.5) -> Model:
     channel that no calibration image excited becomes 100,000 times as large for the first that
     does. Here such a channel keeps s = 1, and the floor for columns of zeros is relative.
     """
+    expects(model, Model, "smooth")
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha is a share from 0 to 1; got {alpha}")
     ends = channel_ranges(model, pixels)

@@ -18,6 +18,8 @@ def packed_bytes(count: int, bits: int) -> int:
     >>> packed_bytes(5, 4), packed_bytes(8, 3)
     (3, 3)
     """
+    if count < 0 or bits < 1:
+        raise ValueError(f"there is no stream of {count} codes of {bits} bits")
     return -(-count * bits // 8)
 
 
@@ -38,6 +40,8 @@ def pack(codes: IntArray, bits: int) -> NDArray[np.uint8]:
     array([225,   7], dtype=uint8)
     """
     check_width(bits)
+    if codes.dtype.kind not in "iu":
+        raise ValueError(f"codes are integers; got {codes.dtype}")
     signed = np.issubdtype(codes.dtype, np.signedinteger)
     lo, hi = code_range(bits, bool(signed))
     if codes.size and (codes.min() < lo or codes.max() > hi):

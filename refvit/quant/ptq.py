@@ -52,7 +52,7 @@ SEARCHES: Mapping[tuple[str, bool], Callable[[Histogram, int], Grid]] = {  # by 
 BIAS_BITS = 24  # a bias is at most 2**24 of its accumulator's steps, whatever its weights
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class QuantizedModel:
     """A float model and a grid for every value: `(pixels) -> float logits`, simulated.
 
@@ -63,6 +63,10 @@ class QuantizedModel:
     model: Model
     qparams: Mapping[str, Grid]
     recipe: str
+
+    def __repr__(self) -> str:
+        count = sum(tensor.size for _, tensor in self.params.items())
+        return f"QuantizedModel({self.recipe}, {count:,} parameters, {len(self.qparams)} grids)"
 
     @property
     def config(self) -> Config:

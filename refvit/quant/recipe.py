@@ -103,6 +103,11 @@ class Recipe:
     name: str
     table: Mapping[str, Spec]
 
+    def __post_init__(self) -> None:
+        for pattern, spec in self.table.items():
+            if not isinstance(spec, Spec):
+                raise TypeError(f"a recipe maps patterns to Spec; {pattern!r} has {spec!r:.60}")
+
     def spec(self, site: str) -> Spec:
         """Return the first spec whose pattern matches `site`; ValueError if none does."""
         for pattern, spec in self.table.items():
@@ -203,13 +208,15 @@ def recipe(name: str | Recipe | Path) -> Recipe:
         return PRESETS[str(name)]
     if not Path(name).is_file():
         raise ValueError(
-            f"no recipe {str(name)!r}; there are {', '.join(PRESETS)}, or a TOML file of your own"
+            f"no recipe {str(name)!r}; there are {', '.join(PRESETS)}, or TOML files that exist"
         )
     return read_recipe(Path(name))
 
 
-def read_recipe(path: Path) -> Recipe:
-    """Return the recipe in a TOML file: `name`, and `[sites]` with a table for each pattern."""
+def read_recipe(path: str | Path) -> Recipe:
+    """Return the recipe in a TOML file: `[sites]` with a table for each pattern, and `name`, which
+    is that of the file if none is given."""
+    path = Path(path)
     try:
         about = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -217,7 +224,7 @@ def read_recipe(path: Path) -> Recipe:
     sites: Any = about.pop("sites", None)
     name = about.pop("name", path.stem)
     if about or not isinstance(name, str) or not isinstance(sites, dict) or not sites:
-        raise ValueError(f"{str(path)!r} has a name and a table [sites], nothing else")
+        raise ValueError(f"{str(path)!r} needs a table [sites] and may have a name, nothing else")
     known = [field.name for field in fields(Spec)]
     for pattern, said in sites.items():
         wrong = [key for key in said if key not in known] if isinstance(said, dict) else [said]

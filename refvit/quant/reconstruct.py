@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refvit.autodiff import value_and_gradients
+from refvit.matching import expects
 from refvit.model import Model
 from refvit.models import forward
 from refvit.ops import FloatOps, compose
@@ -46,13 +47,17 @@ def reconstruct(
 
     What is least is `distance` to the float model `exact`, whose parameters may be others than
     those of `quantized` (folded, rounded) as long as its function is the one that is wanted. A
-    thousand steps of 32 images cost about what 130,000 images of evaluation do. Few images are
+    thousand steps of 32 images cost about what simulating 160,000 images does. Few images are
     learned by heart: measure on others. Raises ValueError for pixels the models do not read, or
     for fewer than one step or image a batch.
     """
+    expects(quantized, QuantizedModel, "reconstruct")
+    expects(exact, Model, "reconstruct, as its target,")
     pixels = quantized.model.checked(pixels)
-    if min(steps, batch) < 1:
-        raise ValueError(f"steps and batch are at least 1; got {steps} and {batch}")
+    if min(steps, batch) < 1 or not 0 < rate < np.inf:
+        raise ValueError(
+            f"steps and batch are at least 1, a rate is above 0; got {steps}, {batch} and {rate}"
+        )
     learnable, rng = Learnable(quantized), np.random.default_rng(seed)
     state, optimiser = fresh(learnable.tensors, averaged=True), AdamW(decay=0.0, ema=KEEP)
     bar = Progress("reconstruct", steps, "steps")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refvit.matching import one_of
+from refvit.matching import expects, one_of
 from refvit.model import Model
 from refvit.quant.affine import QParams, covering
 from refvit.quant.folding import Fold, channel_ranges, rewrite
@@ -34,6 +34,7 @@ def reparameterise(
     the release gives such a linear a bias that its architecture lacks. Quantize the result as any
     other; ranges here are min-max, where the release searches percentiles.
     """
+    expects(model, Model, "reparameterise")
     one_of(form, FORMS, "form")
     ends = channel_ranges(model, pixels)
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refvit.matching import one_of
+from refvit.matching import expects, one_of
 from refvit.progress import Progress
 from refvit.quant.adaround import adaround, no_worse
 from refvit.quant.affine import QParams
@@ -41,6 +41,7 @@ def round_weights(
     replaced: what they were is in the model that came in. Raises ValueError for an unknown name, a
     pattern no linear matches, or pixels the model does not read.
     """
+    expects(quantized, QuantizedModel, "round_weights")
     if isinstance(rounding, str):
         rounding = ROUNDINGS[one_of(rounding, ROUNDINGS, "rounding")]
     pixels = quantized.model.checked(calibration)
