@@ -99,6 +99,9 @@ def simulated(model: Model, args: argparse.Namespace) -> tuple[QuantizedModel, N
 def run_quantize(args: argparse.Namespace) -> tuple[str, Any]:
     """Compile and write the artefact; its size is that of the codes, packed, and the labels."""
     writable(args.out)
+    for given in (args.model, args.recipe):
+        if given and args.out.is_file() and Path(given).is_file() and args.out.samefile(given):
+            raise ValueError(f"{str(args.out)!r} is read and would be overwritten; name another -o")
     engine, how = made(args)
     engine.save(args.out)
     size, count = args.out.stat().st_size, len(engine.proofs)

@@ -302,6 +302,11 @@ def test_the_command_quantizes_by_a_method_and_tells_engines_apart(tmp_path, cap
     assert main([*asked, "--method", "repq", "-o", str(better)]) == 0
     assert "w4a4 by repq, calibrated on 16 images of shapes10" in capsys.readouterr().out
     assert refvit.load(plain).digest != refvit.load(better).digest
+    mine = tmp_path / "mine.toml"
+    mine.write_text(PRESETS["w8a8"].to_toml())
+    assert main(["quantize", "nano_vit", "--recipe", str(mine), "-o", str(mine)]) == 2
+    assert "is read and would be overwritten" in capsys.readouterr().err
+    assert mine.read_text() == PRESETS["w8a8"].to_toml()
     assert main(["prove", str(better), "--method", "mse"]) == 2
     assert "--method changes nothing of it" in capsys.readouterr().err
     assert main([*asked, "--method", "repqq", "-o", str(plain)]) == 2
