@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, wait
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -207,6 +208,21 @@ def cell_of(entry: Any) -> Cell:
     return Cell(**entry)
 
 
+@contextmanager
+def resumable(kept: Path | None) -> Iterator[None]:
+    """Add to a KeyboardInterrupt of the block how many cells are in the file `kept`."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if kept is None or not kept.exists():
+            raise
+        count = len(read_json(kept).get("cells", ()))
+        raise KeyboardInterrupt(
+            f"{str(kept)!r} keeps {count:,} {'cell' if count == 1 else 'cells'}, and the same "
+            "command goes on from there"
+        ) from None
+
+
 def table(cells: Sequence[Cell]) -> str:
     """Return a row for each method, and for each recipe top-1 and the logits' decibels; a dash
     where there is no cell."""
@@ -252,7 +268,7 @@ def run_compare(args: argparse.Namespace) -> tuple[str, Any]:
     model = model if args.outliers is None else inject_outliers(model, args.outliers)
     if args.out is not None:
         writable(args.out)
-    with processes(args.jobs) as pool:
+    with resumable(args.out), processes(args.jobs) as pool:
         cells = compare(
             model, source, args.methods, args.recipes, args.count, pool, args.out,
             args.calibration_images,

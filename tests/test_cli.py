@@ -225,8 +225,8 @@ def test_ctrl_c_ends_a_grid_of_processes_and_keeps_what_is_finished(tmp_path, pr
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
     assert (process.returncode, out) == (130, ""), err
-    assert "refvit: stopped" in err
     assert "Traceback" not in err
+    assert "refvit: stopped" in err
     assert 1 <= len(json.loads(kept.read_text())["cells"]) < 4
 
 

@@ -216,6 +216,20 @@ def test_a_grid_that_is_stopped_leaves_nothing_waiting(model, tmp_path, staged, 
     assert "gptq" not in began
 
 
+def test_a_stopped_command_says_what_is_kept(tmp_path, staged, capsys):
+    def stop():
+        raise KeyboardInterrupt
+
+    kept = tmp_path / "grid.json"
+    argv = ["compare", "nano_vit", "--recipes", "w8a8", "--methods", "minmax", "mse", "log2"]
+    staged[0]["log2"] = stop
+    assert main([*argv, "--out", str(kept)]) == 130
+    said = f"refvit: stopped; {str(kept)!r} keeps 2 cells, and the same command goes on from there"
+    assert capsys.readouterr().err == f"\n{said}\n"
+    assert main(argv) == 130
+    assert capsys.readouterr().err == "\nrefvit: stopped\n"
+
+
 class Reader(pickle.Unpickler):
     """Reads a pickle and keeps which packages it imports."""
 
