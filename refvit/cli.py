@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -48,8 +49,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(isinstance(data, dict) and data.get("ok") is False)
     except (ValueError, TypeError, OSError, OverflowError) as error:
         return _complain(error)
-    except KeyboardInterrupt:
-        sys.stderr.write("\nrefvit: stopped\n")
+    except KeyboardInterrupt as stop:
+        if argv is None:  # the process ends: a second Ctrl-C has nothing left to stop
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        sys.stderr.write(f"\nrefvit: stopped{f'; {stop}' if str(stop) else ''}\n")
         return 130
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import signal
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import active_children
 
 import refvit
 from refvit.model import Model
@@ -34,13 +37,39 @@ def check_jobs(args: argparse.Namespace) -> None:
 
 
 @contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Ignore Ctrl-C in the block and in processes that begin in it; only the main thread can."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before or signal.SIG_DFL)
+
+
+@contextmanager
 def processes(jobs: int) -> Iterator[ProcessPoolExecutor | None]:
-    """Yield an executor of `jobs` processes, None for one job; what waits is dropped at the end."""
+    """Yield an executor of `jobs` processes, None for one job; what waits is dropped at the end.
+
+    A terminal sends Ctrl-C to every process: the workers ignore it, and are terminated, whatever
+    they do, when it leaves the block.
+    """
     if jobs == 1:
         yield None
         return
-    pool = ProcessPoolExecutor(jobs)
+    ignore, others = (signal.SIGINT, signal.SIG_IGN), active_children()
+    pool = ProcessPoolExecutor(jobs, initializer=signal.signal, initargs=ignore)
     try:
+        with uninterrupted():
+            pool.submit(int)  # begins the workers here, deaf before their initializer runs
         yield pool
+    except KeyboardInterrupt:
+        with uninterrupted():
+            pool.shutdown(wait=False, cancel_futures=True)
+            for worker in set(active_children()) - set(others):
+                worker.terminate()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)

@@ -12,10 +12,11 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, wait
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 
@@ -168,15 +169,58 @@ def restored(kept: Path | None, about: dict[str, Any]) -> tuple[dict[Key, Cell],
     if kept is None or not kept.exists():
         return {}, asked
     found = read_json(kept)
-    said = dict(found.get("recipes") or {})
-    about = about | {"recipes": said}
-    if {key: found.get(key) for key in about} != about or said | asked != asked | said:
-        raise ValueError(f"{str(kept)!r} holds another grid; name a new file")
+    for key, kind in {"recipes": dict, "cells": list}.items():
+        if not isinstance(found.get(key), kind):
+            raise ValueError(f"{str(kept)!r} is not a grid of cells: it has no {key}")
+    other = difference(found, about)
+    if other is not None:
+        raise ValueError(f"{str(kept)!r} {other}; name a new file")
     try:
-        cells = [Cell(**cell) for cell in found["cells"]]
-    except (TypeError, KeyError) as error:
+        cells = [cell_of(entry) for entry in found["cells"]]
+    except ValueError as error:
         raise ValueError(f"{str(kept)!r} is not a grid of cells: {error}") from None
-    return {(cell.method, cell.recipe): cell for cell in cells}, said | asked
+    return {(cell.method, cell.recipe): cell for cell in cells}, found["recipes"] | asked
+
+
+def difference(found: dict[str, Any], about: dict[str, Any]) -> str | None:
+    """Return the first thing in which a file differs from what is asked for; None if it is that."""
+    for key in ("model", "source", "count", "calibration"):
+        if found.get(key) != about[key]:
+            return f"holds results of {key} {found.get(key)}, asked are {about[key]}"
+    if found.get("digest") != about["digest"]:
+        return f"holds results of another model {about['model']}: its weights or fields differ"
+    for name, lines in about["recipes"].items():
+        if found["recipes"].get(name, lines) != lines:
+            return f"holds results of when recipe {name!r} said something else"
+    return None
+
+
+def cell_of(entry: Any) -> Cell:
+    """Return the cell that an object of JSON says; ValueError for other fields or other types."""
+    kinds = get_type_hints(Cell)
+    if not isinstance(entry, dict):
+        raise ValueError(f"a cell is {entry!r:.60}, wanted an object")
+    for name in sorted(kinds.keys() ^ entry.keys()):
+        raise ValueError(f"a cell {'has an unknown' if name in entry else 'lacks'} {name!r}")
+    for name, kind in kinds.items():
+        if type(entry[name]) not in ((int, float) if kind is float else (kind,)):
+            raise ValueError(f"{name} of a cell is {entry[name]!r:.60}, wanted {kind.__name__}")
+    return Cell(**entry)
+
+
+@contextmanager
+def resumable(kept: Path | None) -> Iterator[None]:
+    """Add to a KeyboardInterrupt of the block how many cells are in the file `kept`."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if kept is None or not kept.exists():
+            raise
+        count = len(read_json(kept).get("cells", ()))
+        raise KeyboardInterrupt(
+            f"{str(kept)!r} keeps {count:,} {'cell' if count == 1 else 'cells'}, and the same "
+            "command goes on from there"
+        ) from None
 
 
 def table(cells: Sequence[Cell]) -> str:
@@ -224,7 +268,7 @@ def run_compare(args: argparse.Namespace) -> tuple[str, Any]:
     model = model if args.outliers is None else inject_outliers(model, args.outliers)
     if args.out is not None:
         writable(args.out)
-    with processes(args.jobs) as pool:
+    with resumable(args.out), processes(args.jobs) as pool:
         cells = compare(
             model, source, args.methods, args.recipes, args.count, pool, args.out,
             args.calibration_images,

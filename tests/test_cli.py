@@ -1,8 +1,11 @@
 """The command line as its user meets it: output, JSON, and one line for every mistake."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -188,6 +191,43 @@ def test_no_traceback_from_a_real_process(tmp_path):
     assert done.returncode == 2
     assert done.stderr.startswith("refvit: error: ")
     assert "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def interruptible():
+    """What a shell starts in the background ignores Ctrl-C, and so do the processes it starts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="Ctrl-C is a signal to a process group")
+@pytest.mark.parametrize("presses", [1, 2])
+def test_ctrl_c_ends_a_grid_of_processes_and_keeps_what_is_finished(tmp_path, presses):
+    """At once, and without a word of its workers, however often it is pressed."""
+    kept = tmp_path / "grid.json"
+    grid = ["--methods", "minmax", "adaround", "--recipes", "w8a8", "w4a4", "--count", "20"]
+    command = [sys.executable, "-m", "refvit", "compare", "nano_vit", *grid]
+    process = subprocess.Popen(
+        [*command, "--jobs", "2", "--out", str(kept)], text=True, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=Path(refvit.__file__).parents[1],
+    )  # fmt: skip
+    try:
+        while not kept.exists() and process.poll() is None:
+            time.sleep(0.01)
+        for _ in range(presses):
+            os.killpg(process.pid, signal.SIGINT)
+            time.sleep(0.02)
+        out, err = process.communicate(timeout=10)  # the pipes close when the last worker ends
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+    assert (process.returncode, out) == (130, ""), err
+    assert "Traceback" not in err
+    assert "refvit: stopped" in err
+    assert 1 <= len(json.loads(kept.read_text())["cells"]) < 4
 
 
 def test_train_writes_a_model_and_its_card(capsys, tmp_path):

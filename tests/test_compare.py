@@ -87,8 +87,11 @@ def test_a_grid_is_the_same_however_it_is_run_and_resumes(model, tmp_path, monke
     )
     assert compare(model, Shapes10(), *asked, kept=kept) == alone
     assert done == [("per-tensor", "w4a4")]
-    for other in ({"count": 31}, {"count": 30, "images": 64}):
-        with pytest.raises(ValueError, match="holds another grid"):
+    for other, said in (
+        ({"count": 31}, "holds results of count 30, asked are 31; name a new file"),
+        ({"count": 30, "images": 64}, "holds results of calibration 128, asked are 64"),
+    ):
+        with pytest.raises(ValueError, match=said):
             compare(model, Shapes10(), *asked[:2], **other, kept=kept)
 
 
@@ -101,13 +104,41 @@ def test_a_file_belongs_to_one_model_and_to_what_its_recipes_say(model, tmp_path
     assert compare(model, Shapes10(), ("minmax",), ("w4a8",), 5, kept=kept) == first[:1]
     assert len(json.loads(kept.read_text())["cells"]) == 3
     mine.write_text(PRESETS["w3a3"].to_toml())
-    with pytest.raises(ValueError, match="holds another grid"):
+    with pytest.raises(ValueError, match=r"when recipe '.*mine\.toml' said something else"):
         compare(model, Shapes10(), ("minmax",), (str(mine),), 5, kept=kept)
     others = [refvit.random("nano_vit"), refvit.load("nano_swin"), inject_outliers(model, 4)]
     for other in others:
-        with pytest.raises(ValueError, match="holds another grid"):
+        with pytest.raises(ValueError, match="holds results of another model nano_vit"):
             compare(replace(other, source=model.source), Shapes10(), ("log2",), ("w4a8",), 5,
                     kept=kept)  # fmt: skip
+
+
+SPOILED = [
+    (lambda grid: grid.pop("recipes"), "is not a grid of cells: it has no recipes"),
+    (lambda grid: grid.update(cells={}), "is not a grid of cells: it has no cells"),
+    (lambda grid: grid.update(cells=[3]), "a cell is 3, wanted an object"),
+    (lambda grid: grid["cells"][0].update(extra=1), "a cell has an unknown 'extra'"),
+    (lambda grid: grid["cells"][0].pop("sqnr"), "a cell lacks 'sqnr'"),
+    (lambda grid: grid["cells"][0].update(top1="0.5"), "top1 of a cell is '0.5', wanted float"),
+    (lambda grid: grid["cells"][0].update(bytes=None), "bytes of a cell is None, wanted int"),
+    (lambda grid: grid.update(model="mine"), "holds results of model mine, asked are nano_vit"),
+]
+
+
+def test_a_spoiled_file_is_one_line_that_names_it_and_what_is_wrong(tmp_path, capsys):
+    kept = tmp_path / "grid.json"
+    argv = ["compare", "nano_vit", "--methods", "minmax", "--recipes", "w8a8", "--count", "5"]
+    assert main([*argv, "--out", str(kept)]) == 0
+    whole = kept.read_text()
+    for spoil, message in SPOILED:
+        grid = json.loads(whole)
+        spoil(grid)
+        kept.write_text(json.dumps(grid))
+        assert main([*argv, "--out", str(kept)]) == 2
+        err = capsys.readouterr().err
+        assert message in err
+        assert err.startswith(f"refvit: error: {str(kept)!r} ")
+        assert err.count("\n") == 1
 
 
 def until(said):
@@ -183,6 +214,20 @@ def test_a_grid_that_is_stopped_leaves_nothing_waiting(model, tmp_path, staged, 
         with pytest.raises(KeyboardInterrupt):
             compare(model, Shapes10(), methods, ("w8a8",), 1, pool, tmp_path / "grid.json")
     assert "gptq" not in began
+
+
+def test_a_stopped_command_says_what_is_kept(tmp_path, staged, capsys):
+    def stop():
+        raise KeyboardInterrupt
+
+    kept = tmp_path / "grid.json"
+    argv = ["compare", "nano_vit", "--recipes", "w8a8", "--methods", "minmax", "mse", "log2"]
+    staged[0]["log2"] = stop
+    assert main([*argv, "--out", str(kept)]) == 130
+    said = f"refvit: stopped; {str(kept)!r} keeps 2 cells, and the same command goes on from there"
+    assert capsys.readouterr().err == f"\n{said}\n"
+    assert main(argv) == 130
+    assert capsys.readouterr().err == "\nrefvit: stopped\n"
 
 
 class Reader(pickle.Unpickler):
