@@ -52,9 +52,11 @@ def test_the_readme_shows_it(name):
 
 @pytest.mark.parametrize("factor", [16, 64])
 def test_with_outliers_the_published_order_holds(factor):
-    """RepQ-ViT >= PTQ4ViT >= min-max at W4A4, and rewrites restore W6A6 to a point."""
+    """RepQ-ViT >= PTQ4ViT >= min-max at W4A4, and rewrites restore W6A6 to a point. Without
+    outliers it holds of the ViT."""
+    assert cells_of("nano_vit")["repq", "w4a4"] >= cells_of("nano_vit")["ptq4vit", "w4a4"]
     top1 = cells_of(f"nano_vit_outliers{factor}")
-    assert top1["repq", "w4a4"] >= top1["ptq4vit", "w4a4"] >= top1["minmax", "w4a4"] - 1.5
+    assert top1["repq", "w4a4"] >= top1["ptq4vit", "w4a4"] >= top1["minmax", "w4a4"]
     assert top1["repq", "w4a4"] > top1["minmax", "w4a4"] + 50
     plain = cells_of("nano_vit")
     assert top1["minmax", "w6a6"] < plain["minmax", "w6a6"] - 20
