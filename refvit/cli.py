@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import refvit
 from refvit import demo, inspect_model
 from refvit.accel import MACHINES
-from refvit.compare import add_compare, run_compare
+from refvit.compare_command import add_compare, run_compare
 from refvit.doctor import add_doctor, run_doctor
 from refvit.evaluate_command import add_evaluate, run_evaluate
 from refvit.files import writable, write_text

@@ -1,4 +1,4 @@
-"""`refvit compare`: a grid of methods and widths on one model, as a table that can be resumed.
+"""A grid of methods and widths on one model, as a table that can be resumed.
 
 Every cell is a pure function of its name, so a grid may be shared by any
 `concurrent.futures.Executor`, one of a cluster too, and goes on where a stopped one ended. What
@@ -7,12 +7,10 @@ travels to a worker is the model, the source and two names.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, wait
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -20,15 +18,14 @@ from typing import Any, get_type_hints
 
 import numpy as np
 
-from refvit.command import check_jobs, float_model, processes
 from refvit.evaluate import CALIBRATION, evaluate
-from refvit.files import read_json, writable, write_text
+from refvit.files import read_json, write_text
 from refvit.methods import METHODS, method
 from refvit.model import Model
 from refvit.progress import Progress
-from refvit.quant import PRESETS, QParams, QuantizedModel, inject_outliers, packed_bytes
+from refvit.quant import QParams, QuantizedModel, packed_bytes
 from refvit.quant.recipe import recipe as find_recipe
-from refvit.sources import Source, parse_source, pixels_of
+from refvit.sources import Source, pixels_of
 
 SIGNAL = 50  # test images whose logits are compared with the float ones
 Key = tuple[str, str]  # method, recipe
@@ -208,21 +205,6 @@ def cell_of(entry: Any) -> Cell:
     return Cell(**entry)
 
 
-@contextmanager
-def resumable(kept: Path | None) -> Iterator[None]:
-    """Add to a KeyboardInterrupt of the block how many cells are in the file `kept`."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        if kept is None or not kept.exists():
-            raise
-        count = len(read_json(kept).get("cells", ()))
-        raise KeyboardInterrupt(
-            f"{str(kept)!r} keeps {count:,} {'cell' if count == 1 else 'cells'}, and the same "
-            "command goes on from there"
-        ) from None
-
-
 def table(cells: Sequence[Cell]) -> str:
     """Return a row for each method, and for each recipe top-1 and the logits' decibels; a dash
     where there is no cell."""
@@ -236,48 +218,3 @@ def table(cells: Sequence[Cell]) -> str:
     sizes = (next(c.bytes for c in cells if c.recipe == recipe) for recipe in recipes)
     lines.append(f"{'weights':<13}" + "".join(f"{size:>12,} bytes" for size in sizes))
     return "\n".join(lines)
-
-
-def add_compare(parser: argparse.ArgumentParser) -> None:
-    """Add the data, the grid, and what makes it long: images, processes, a file to resume from."""
-    parser.add_argument("--data", default="shapes10", help="shapes10, idx:DIR or folder:DIR")
-    parser.add_argument(
-        "--methods", nargs="+", default=list(METHODS), metavar="NAME", help=", ".join(METHODS)
-    )
-    parser.add_argument(
-        "--recipes", nargs="+", default=["w8a8", "w6a6", "w4a8", "w4a4"], metavar="NAME",
-        help=f"{', '.join(PRESETS)}, or TOML files",
-    )  # fmt: skip
-    parser.add_argument("--outliers", type=float, metavar="FACTOR", help="inject outliers first")
-    parser.add_argument("--count", type=int, default=1000, metavar="N", help="test images (1000)")
-    parser.add_argument(
-        "--calibration-images", type=int, default=CALIBRATION, metavar="N",
-        help=f"images of the data to calibrate on ({CALIBRATION})",
-    )  # fmt: skip
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (1)")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="JSON to write and resume from")
-
-
-def run_compare(args: argparse.Namespace) -> tuple[str, Any]:
-    """Run the grid, or what is left of it, and print the table."""
-    check_jobs(args)
-    if args.calibration_images < 1:
-        raise ValueError(f"--calibration-images is at least 1, got {args.calibration_images}")
-    model = float_model(args, "compare quantizes a float model")
-    source = parse_source(args.data, model.labels)
-    model = model if args.outliers is None else inject_outliers(model, args.outliers)
-    if args.out is not None:
-        writable(args.out)
-    with resumable(args.out), processes(args.jobs) as pool:
-        cells = compare(
-            model, source, args.methods, args.recipes, args.count, pool, args.out,
-            args.calibration_images,
-        )  # fmt: skip
-    exact = evaluate(model, source, args.count).top1
-    outliers = "" if args.outliers is None else f", outliers x {args.outliers:g}"
-    head = (
-        f"{args.model}{outliers}: top-1 of {cells[0].count:,} test images of {source.name}, SQNR "
-        f"of the logits; float {exact:.2%}, {args.calibration_images:,} calibration images"
-    )
-    about = {"float_top1": exact, "cells": [asdict(cell) for cell in cells]}
-    return f"{head}\n\n{table(cells)}", about

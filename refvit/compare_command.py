@@ -1,0 +1,78 @@
+"""`refvit compare`: options, the grid or what is left of it, and its table."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from refvit.command import check_jobs, float_model, processes
+from refvit.compare import compare, table
+from refvit.evaluate import CALIBRATION, evaluate
+from refvit.files import read_json, writable
+from refvit.methods import METHODS
+from refvit.quant import PRESETS, inject_outliers
+from refvit.sources import parse_source
+
+
+def add_compare(parser: argparse.ArgumentParser) -> None:
+    """Add the data, the grid, and what makes it long: images, processes, a file to resume from."""
+    parser.add_argument("--data", default="shapes10", help="shapes10, idx:DIR or folder:DIR")
+    parser.add_argument(
+        "--methods", nargs="+", default=list(METHODS), metavar="NAME", help=", ".join(METHODS)
+    )
+    parser.add_argument(
+        "--recipes", nargs="+", default=["w8a8", "w6a6", "w4a8", "w4a4"], metavar="NAME",
+        help=f"{', '.join(PRESETS)}, or TOML files",
+    )  # fmt: skip
+    parser.add_argument("--outliers", type=float, metavar="FACTOR", help="inject outliers first")
+    parser.add_argument("--count", type=int, default=1000, metavar="N", help="test images (1000)")
+    parser.add_argument(
+        "--calibration-images", type=int, default=CALIBRATION, metavar="N",
+        help=f"images of the data to calibrate on ({CALIBRATION})",
+    )  # fmt: skip
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (1)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="JSON to write and resume from")
+
+
+def run_compare(args: argparse.Namespace) -> tuple[str, Any]:
+    """Run the grid, or what is left of it, and print the table."""
+    check_jobs(args)
+    if args.calibration_images < 1:
+        raise ValueError(f"--calibration-images is at least 1, got {args.calibration_images}")
+    model = float_model(args, "compare quantizes a float model")
+    source = parse_source(args.data, model.labels)
+    model = model if args.outliers is None else inject_outliers(model, args.outliers)
+    if args.out is not None:
+        writable(args.out)
+    with resumable(args.out), processes(args.jobs) as pool:
+        cells = compare(
+            model, source, args.methods, args.recipes, args.count, pool, args.out,
+            args.calibration_images,
+        )  # fmt: skip
+    exact = evaluate(model, source, args.count).top1
+    outliers = "" if args.outliers is None else f", outliers x {args.outliers:g}"
+    head = (
+        f"{args.model}{outliers}: top-1 of {cells[0].count:,} test images of {source.name}, SQNR "
+        f"of the logits; float {exact:.2%}, {args.calibration_images:,} calibration images"
+    )
+    about = {"float_top1": exact, "cells": [asdict(cell) for cell in cells]}
+    return f"{head}\n\n{table(cells)}", about
+
+
+@contextmanager
+def resumable(kept: Path | None) -> Iterator[None]:
+    """Add to a KeyboardInterrupt of the block how many cells are in the file `kept`."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if kept is None or not kept.exists():
+            raise
+        count = len(read_json(kept).get("cells", ()))
+        raise KeyboardInterrupt(
+            f"{str(kept)!r} keeps {count:,} {'cell' if count == 1 else 'cells'}, and the same "
+            "command goes on from there"
+        ) from None
