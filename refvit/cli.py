@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import refvit
 from refvit import demo, inspect_model
 from refvit.accel import MACHINES
+from refvit.command import stop_once
 from refvit.compare_command import add_compare, run_compare
 from refvit.doctor import add_doctor, run_doctor
 from refvit.evaluate_command import add_evaluate, run_evaluate
@@ -43,6 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code: 0, 2 for anything the user can mend, or 1 where
     a command's data is an object that says `"ok": false`: what it checked is not so."""
     try:
+        if argv is None:
+            stop_once()
         args = build_parser().parse_args(argv)
         text, data = args.run(args)
         _print(json.dumps(data, indent=2) if args.json else text)
@@ -50,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, TypeError, OSError, OverflowError) as error:
         return _complain(error)
     except KeyboardInterrupt as stop:
-        if argv is None:  # the process ends: a second Ctrl-C has nothing left to stop
+        if argv is None:  # Python resets a handler of its own while it ends, but not this
             signal.signal(signal.SIGINT, signal.SIG_IGN)
         sys.stderr.write(f"\nrefvit: stopped{f'; {stop}' if str(stop) else ''}\n")
         return 130

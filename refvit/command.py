@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import signal
-import threading
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import active_children
+from types import FrameType
+from typing import Any
 
 import refvit
 from refvit.model import Model
@@ -38,15 +39,15 @@ def check_jobs(args: argparse.Namespace) -> None:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Ignore Ctrl-C in the block and in processes that begin in it; only the main thread can."""
-    if threading.current_thread() is not threading.main_thread():
+    """Hold Ctrl-C back until the block ends, and for good from processes that begin in it."""
+    if sys.platform == "win32":
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before or signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
@@ -59,17 +60,41 @@ def processes(jobs: int) -> Iterator[ProcessPoolExecutor | None]:
     if jobs == 1:
         yield None
         return
-    ignore, others = (signal.SIGINT, signal.SIG_IGN), active_children()
+    ignore = (signal.SIGINT, signal.SIG_IGN)
     pool = ProcessPoolExecutor(jobs, initializer=signal.signal, initargs=ignore)
     try:
         with uninterrupted():
             pool.submit(int)  # begins the workers here, deaf before their initializer runs
         yield pool
     except KeyboardInterrupt:
-        with uninterrupted():
-            pool.shutdown(wait=False, cancel_futures=True)
-            for worker in set(active_children()) - set(others):
-                worker.terminate()
+        terminate(pool)
         raise
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def terminate(pool: ProcessPoolExecutor) -> None:
+    """End the workers of `pool` in what they do; Python has no public way before 3.14.
+
+    What waits is cancelled first, as the pool's thread fails on a future that was cancelled by
+    others; and that thread is waited for, as the end of Python wakes it while it closes.
+    """
+    workers = list((pool._processes or {}).values())
+    thread: Any = pool._executor_manager_thread
+    pool.shutdown(wait=False, cancel_futures=True)
+    for worker in workers:
+        worker.terminate()
+    if thread is not None:
+        thread.join()
+
+
+def stop_once() -> None:
+    """Let the first Ctrl-C raise KeyboardInterrupt and those that follow it change nothing: the
+    process ends already. Where Ctrl-C is ignored, as in the background, it stays so."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, lambda number, frame: None)
+        raise KeyboardInterrupt
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, stop)
