@@ -241,7 +241,7 @@ def test_packing_is_a_bijection_of_the_stated_size(bits, count, signed, seed):
 def test_codes_of_more_than_a_byte_or_of_nothing_are_not_packed(bits):
     for act in (
         lambda: pack(np.zeros(3, np.int8), bits),
-        lambda: unpack(np.zeros(packed_bytes(2, bits), np.uint8), bits, (2,)),
+        lambda: unpack(np.zeros(abs(2 * bits), np.uint8), bits, (2,)),
     ):
         with pytest.raises(ValueError, match=f"codes of 1 to 8 bits are packed; asked for {bits}"):
             act()
