@@ -9,7 +9,7 @@ from typing import Any
 
 import refvit
 from refvit.command import check_jobs, processes, refuse_options
-from refvit.evaluate import CALIBRATION, ENGINES, Evaluation, evaluate
+from refvit.evaluate import CALIBRATION, ENGINES, AnyModel, Evaluation, evaluate
 from refvit.files import writable, write_bytes
 from refvit.integer import IntegerModel
 from refvit.matching import one_of
@@ -26,7 +26,9 @@ QUANTIZING = ("recipe", "method", "calibration_images")  # options of it
 def add_evaluate(parser: argparse.ArgumentParser) -> None:
     """Add the data, the engine, how many images, how many processes, and the picture."""
     parser.add_argument("--data", default="shapes10", help="shapes10, idx:DIR or folder:DIR")
-    parser.add_argument("--engine", help=f"one of {', '.join(ENGINES)} (float)")
+    parser.add_argument(
+        "--engine", help=f"one of {', '.join(ENGINES)} (float; simulated with a recipe)"
+    )
     parser.add_argument("--recipe", help="how to quantize (w8a8), or a TOML file")
     parser.add_argument("--method", metavar="NAME", help=f"{', '.join(METHODS)} (minmax)")
     parser.add_argument(
@@ -50,29 +52,32 @@ def run_evaluate(args: argparse.Namespace) -> tuple[str, Any]:
     source = parse_source(args.data, model.labels)
     if args.picture is not None:
         check_picture(args.picture)
-    ready, exact = (model, None) if isinstance(model, IntegerModel) else made(model, source, args)
-    engine = args.engine or "float"
+    given = any(getattr(args, name) is not None for name in QUANTIZING)
+    engine = args.engine or ("simulated" if given else "float")
+    ready: tuple[AnyModel, Model | None] = (model, None)
+    if not isinstance(model, IntegerModel):
+        ready = made(model, source, engine, args)
     with processes(args.jobs) as pool:
-        found = evaluate(ready, source, args.count, engine, executor=pool, exact=exact)
+        found = evaluate(ready[0], source, args.count, engine, executor=pool, exact=ready[1])
     if args.picture is not None:
         save_picture(found, args.picture)
     return found.table(), found.as_json()
 
 
 def made(
-    model: Model, source: Source, args: argparse.Namespace
+    model: Model, source: Source, engine: str, args: argparse.Namespace
 ) -> tuple[Model | QuantizedModel, Model | None]:
     """Return what is evaluated, quantized as the options say, and the float model to agree with.
 
     Raises ValueError for an option that quantizes where nothing is quantized.
     """
-    if args.engine in (None, "float"):
+    if engine == "float":
         given = [name for name in QUANTIZING if getattr(args, name) is not None]
         if given:
             option = given[0].replace("_", "-")
-            raise ValueError(f"--{option} quantizes: name --engine simulated or integer as well")
+            raise ValueError(f"--{option} quantizes: --engine is simulated or integer, not float")
         return model, None
-    one_of(args.engine, ENGINES, "engine")
+    one_of(engine, ENGINES, "engine")
     chosen, recipe = method(args.method or "minmax"), find_recipe(args.recipe or "w8a8")
     images = CALIBRATION if args.calibration_images is None else args.calibration_images
     if images < 1:

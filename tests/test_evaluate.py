@@ -125,8 +125,9 @@ def test_the_command_as_data_and_its_mistakes(capsys):
 
 
 @pytest.mark.parametrize(("options", "said"), [
-    (["--recipe", "w4a4"], "--recipe quantizes: name --engine simulated or integer as well"),
-    (["--calibration-images", "8"], "--calibration-images quantizes: name --engine"),
+    (["--engine", "float", "--recipe", "w4a4"], "--recipe quantizes: --engine is simulated or"),
+    (["--engine", "float", "--calibration-images", "8"], "--calibration-images quantizes: "),
+    (["--recipe", "w9a9"], "no recipe 'w9a9'"),
     (["--engine", "integer", "--method", "rep"], "no method 'rep'"),
     (["--engine", "simulated", "--calibration-images", "0"], "at least 1, got 0"),
 ])  # fmt: skip
@@ -138,6 +139,8 @@ def test_options_that_would_change_nothing_are_refused(options, said, capsys):
 def test_a_method_is_evaluated_in_integers(capsys):
     asked = ["evaluate", "nano_vit", "--count", "100", "--engine", "integer", "--recipe", "w4a4",
              "--calibration-images", "32", "--json"]  # fmt: skip
+    assert main(["evaluate", "nano_vit", "--count", "20", "--recipe", "w8a8", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["engine"] == "simulated"
     found = []
     for options in ([], ["--method", "repq"]):
         assert main([*asked, *options]) == 0
