@@ -37,6 +37,14 @@ def check_jobs(args: argparse.Namespace) -> None:
         raise ValueError("--jobs and --count are whole numbers of at least 1")
 
 
+def calibration_images(args: argparse.Namespace, otherwise: int) -> int:
+    """Return --calibration-images, or `otherwise` without it; ValueError for fewer than 1."""
+    count = otherwise if args.calibration_images is None else int(args.calibration_images)
+    if count < 1:
+        raise ValueError(f"--calibration-images is at least 1, got {count}")
+    return count
+
+
 @contextmanager
 def uninterrupted() -> Iterator[None]:
     """Hold Ctrl-C back until the block ends, and for good from processes that begin in it."""

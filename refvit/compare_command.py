@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from refvit.command import check_jobs, float_model, processes
+from refvit.command import calibration_images, check_jobs, float_model, processes
 from refvit.compare import compare, table
 from refvit.evaluate import CALIBRATION, evaluate
 from refvit.files import read_json, writable
@@ -41,8 +41,7 @@ def add_compare(parser: argparse.ArgumentParser) -> None:
 def run_compare(args: argparse.Namespace) -> tuple[str, Any]:
     """Run the grid, or what is left of it, and print the table."""
     check_jobs(args)
-    if args.calibration_images < 1:
-        raise ValueError(f"--calibration-images is at least 1, got {args.calibration_images}")
+    images = calibration_images(args, CALIBRATION)
     model = float_model(args, "compare quantizes a float model")
     source = parse_source(args.data, model.labels)
     model = model if args.outliers is None else inject_outliers(model, args.outliers)
@@ -51,13 +50,13 @@ def run_compare(args: argparse.Namespace) -> tuple[str, Any]:
     with resumable(args.out), processes(args.jobs) as pool:
         cells = compare(
             model, source, args.methods, args.recipes, args.count, pool, args.out,
-            args.calibration_images,
+            images,
         )  # fmt: skip
     exact = evaluate(model, source, args.count).top1
     outliers = "" if args.outliers is None else f", outliers x {args.outliers:g}"
     head = (
         f"{args.model}{outliers}: top-1 of {cells[0].count:,} test images of {source.name}, SQNR "
-        f"of the logits; float {exact:.2%}, {args.calibration_images:,} calibration images"
+        f"of the logits; float {exact:.2%}, {images:,} calibration images"
     )
     about = {"float_top1": exact, "cells": [asdict(cell) for cell in cells]}
     return f"{head}\n\n{table(cells)}", about

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import refvit
-from refvit.command import check_jobs, processes, refuse_options
+from refvit.command import calibration_images, check_jobs, processes, refuse_options
 from refvit.evaluate import CALIBRATION, ENGINES, AnyModel, Evaluation, evaluate
 from refvit.files import writable, write_bytes
 from refvit.integer import IntegerModel
@@ -79,9 +79,7 @@ def made(
         return model, None
     one_of(engine, ENGINES, "engine")
     chosen, recipe = method(args.method or "minmax"), find_recipe(args.recipe or "w8a8")
-    images = CALIBRATION if args.calibration_images is None else args.calibration_images
-    if images < 1:
-        raise ValueError(f"--calibration-images is at least 1, got {images}")
+    images = calibration_images(args, CALIBRATION)
     pixels = pixels_of(model.preprocess, source.calibration(images))
     return chosen(model, pixels, recipe), model
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import refvit
-from refvit.command import float_model, refuse_options
+from refvit.command import calibration_images, float_model, refuse_options
 from refvit.evaluate import CALIBRATION, evaluate
 from refvit.files import writable
 from refvit.integer import IntegerModel, Proof, compile, widest
@@ -60,19 +60,18 @@ def add_profiles(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--count", type=int, default=1000, metavar="N", help="test images (1000)")
 
 
-def calibration(model: Model, data: str | None, images: int | None) -> tuple[NDArray[Any], str]:
-    """Return `images` pixels to calibrate on, and what they are: of `data`, else shapes10 where the
-    model takes its images, else noise, which is good for ranges and sizes only."""
+def calibration(model: Model, args: argparse.Namespace) -> tuple[NDArray[Any], str]:
+    """Return pixels to calibrate on, and what they are: of the data that is named, else shapes10
+    where the model takes its images, else noise, which is good for ranges and sizes only."""
+    data, most = args.calibration, calibration_images(args, CALIBRATION)
     height, width = model.config.image
-    if images is not None and images < 1:
-        raise ValueError(f"--calibration-images is at least 1, got {images}")
     if data == "":
         raise ValueError("--calibration names data: shapes10, idx:DIR or folder:DIR")
     if data is not None or (height, width, model.config.channels) == (32, 32, 3):
         name = data or "shapes10"
-        found = parse_source(name, model.labels).calibration(images or CALIBRATION)
+        found = parse_source(name, model.labels).calibration(most)
         return pixels_of(model.preprocess, found), f"{len(found)} images of {name}"
-    shape = (images or NOISE, model.config.channels, height, width)
+    shape = (calibration_images(args, NOISE), model.config.channels, height, width)
     noise = np.random.default_rng(0).standard_normal(shape, np.float32)
     return noise, f"{len(noise)} images of noise; name yours with --calibration"
 
@@ -91,7 +90,7 @@ def simulated(model: Model, args: argparse.Namespace) -> tuple[QuantizedModel, N
     """Return a float model quantized as the options say, what it was calibrated on, and how."""
     chosen, name = method(args.method or "minmax"), args.recipe or "w8a8"
     recipe = find_recipe(name)
-    pixels, what = calibration(model, args.calibration, args.calibration_images)
+    pixels, what = calibration(model, args)
     by = f" by {args.method}" if args.method else ""
     return chosen(model, pixels, recipe), pixels, f"{name}{by}, calibrated on {what}"
 
