@@ -33,6 +33,7 @@ from refvit.quantize_command import (
     run_prove,
     run_quantize,
 )
+from refvit.routes_command import add_routes, run_routes
 from refvit.synthesize_command import add_synthesize, run_synthesize
 from refvit.train_command import add_train, run_train
 from refvit.vectors_command import add_vectors, run_vectors
@@ -225,6 +226,7 @@ COMMANDS: dict[str, tuple[Command, str, Callable[[Any], None]]] = {
     "synthesize": (run_synthesize, "images made by the model, to calibrate on",
                    _with(add_synthesize)),
     "compare": (run_compare, "methods and widths compared", _with(add_compare)),
+    "routes": (run_routes, "calibrated, trained, without data: compared", _with(add_routes)),
     "prove": (run_prove, "the range of every integer of a model", _with(add_prove)),
     "profiles": (run_profiles, "kernels compared: accuracy, error, cost", _with(add_profiles)),
     "lockstep": (run_lockstep, "the engine against its definition, by operator",

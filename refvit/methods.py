@@ -92,6 +92,11 @@ def on_grid(quantizer: str, most: int, signed: bool = False, wide: bool = False)
     return change
 
 
+def if_linear(change: Change) -> Change:
+    """Return `change` of what is on a linear grid; what a recipe puts on another stays there."""
+    return lambda spec: change(spec) if spec.quantizer == "linear" else spec
+
+
 def minmax(model: Model, pixels: Pixels, recipe: Recipe) -> QuantizedModel:
     """Ranges are what was seen."""
     return quantize_model(model, pixels, recipe)
@@ -167,15 +172,19 @@ def ptq4vit(model: Model, pixels: Pixels, recipe: Recipe) -> QuantizedModel:
     return search_scales(quantized, pixels[:SEARCH], rounds=1, candidates=50)
 
 
-def best(model: Model, pixels: Pixels, recipe: Recipe) -> QuantizedModel:
+def fitted(model: Model, pixels: Pixels, recipe: Recipe) -> QuantizedModel:
     """Put together: RepQ-ViT's reparameterisation, at 4 bits and fewer powers of the root of two
-    for probabilities and PTQ4ViT's twin steps after GELU, least square errors, then
-    reconstruction."""
+    for probabilities and PTQ4ViT's twin steps after GELU unless the recipe itself names a grid
+    that is not linear, least square errors."""
     chosen = changed(resolved(model, recipe), "*", watched("mse"))
-    chosen = changed(chosen, SOFTMAX, on_grid("log_sqrt2", FEW))
-    chosen = changed(chosen, GELU, on_grid("twin", FEW, signed=True))
-    calibrated = quantize_model(reparameterise(model, pixels), pixels, chosen)
-    return reconstruct(calibrated, model, pixels, STEPS)
+    chosen = changed(chosen, SOFTMAX, if_linear(on_grid("log_sqrt2", FEW)))
+    chosen = changed(chosen, GELU, if_linear(on_grid("twin", FEW, signed=True)))
+    return quantize_model(reparameterise(model, pixels), pixels, chosen)
+
+
+def best(model: Model, pixels: Pixels, recipe: Recipe) -> QuantizedModel:
+    """The grids of `fitted`, then everything learned by reconstruction."""
+    return reconstruct(fitted(model, pixels, recipe), model, pixels, STEPS)
 
 
 def rounded(name: str) -> Method:
@@ -212,6 +221,7 @@ METHODS: Mapping[str, Method] = {
     "gptq": rounded("gptq"),
     "ptq4vit": ptq4vit,
     "repq": repq,
+    "fitted": fitted,
     "best": best,
 }
 

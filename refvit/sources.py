@@ -123,9 +123,19 @@ class Idx:
         return Idx, (self.folder, self.labels, self.pool)
 
 
+def class_folder(label: str) -> str:
+    """Return the name of the folder of a class: its own, a dash for what separates folders.
+
+    >>> class_folder("T-shirt/top")
+    'T-shirt-top'
+    """
+    return label.replace("/", "-").replace("\\", "-")
+
+
 @dataclass(frozen=True)
 class Folder:
-    """A folder with one folder of image files for each class; the classes are `labels`."""
+    """A folder with one folder of image files for each class, which `class_folder` names; the
+    classes are `labels`."""
 
     folder: Path
     labels: tuple[str, ...]
@@ -138,7 +148,7 @@ class Folder:
     def _files(self) -> list[tuple[Path, int]]:
         """Every file and its class, one class after the other in turn, so that a part is fair."""
         each = [
-            [(path, k) for path in sorted((self.folder / label).iterdir()) if path.is_file()]
+            [(p, k) for p in sorted((self.folder / class_folder(label)).iterdir()) if p.is_file()]
             for k, label in enumerate(self.labels)
         ]
         deepest = max(map(len, each), default=0)
@@ -174,7 +184,7 @@ def parse_source(text: str, labels: tuple[str, ...]) -> Source:
     if kind == "idx":
         return Idx(Path(where), labels)
     found = sorted(path.name for path in Path(where).iterdir() if path.is_dir())
-    missing = [label for label in labels if label not in found]
+    missing = [label for label in map(class_folder, labels) if label not in found]
     if missing:
         raise FileNotFoundError(
             f"{where!r} has no folder for class {missing[0]!r} of the model ({len(missing)} are "

@@ -25,6 +25,7 @@ from refvit.files import new_directory, whole_directory
 from refvit.model import Model, batched
 from refvit.quant import prior_labels, synthesize
 from refvit.quant.datafree import BATCH, STEPS, patch_entropy, valid
+from refvit.sources import class_folder
 
 SHEET, CARD = "contact_sheet.png", "card.json"
 SHOWN, ACROSS, LEAST, CAPTION = 100, 8, 96, 14  # of a sheet: images, in a row, and pixels
@@ -48,7 +49,7 @@ def run_synthesize(args: argparse.Namespace) -> tuple[str, Any]:
     check_folders(model.labels)
     new_directory(args.out)
     pixels = synthesize(model, args.count, args.seed, args.steps, args.batch, args.entropy)
-    names = [f"{model.labels[k]}/{i:03}.png" for i, k in enumerate(labels)]
+    names = [f"{class_folder(model.labels[k])}/{i:03}.png" for i, k in enumerate(labels)]
     about = {
         "model": args.model, "count": args.count, "seed": args.seed, "steps": args.steps,
         "batch": args.batch, "worth": args.entropy, "refvit": refvit.__version__,
@@ -65,8 +66,8 @@ def run_synthesize(args: argparse.Namespace) -> tuple[str, Any]:
 
 def check_folders(labels: tuple[str, ...]) -> None:
     """Raise ValueError for a class whose name cannot be a folder's."""
-    for label in labels:
-        if label in ("", ".", "..") or set(label) & set("/\\\0") or len(label.encode()) > LONGEST:
+    for label in map(class_folder, labels):
+        if label in ("", ".", "..") or "\0" in label or len(label.encode()) > LONGEST:
             raise ValueError(f"every class has a folder of its name, which {label!r:.60} cannot be")
 
 
@@ -90,7 +91,7 @@ def write(
     images = model.preprocess.images(pixels)
     with whole_directory(out) as folder:
         for label in model.labels:
-            (folder / label).mkdir(exist_ok=True)  # classes of one name share a folder
+            (folder / class_folder(label)).mkdir(exist_ok=True)  # one name, one folder
         for name, image in zip(names, images, strict=True):
             model.preprocess.framed(image).save(folder / name)
         captions = [Path(name).parent.name for name in names]

@@ -137,13 +137,14 @@ def batches(
 
 def train(
     recipe: TrainRecipe,
-    path: Path,
+    path: Path | None,
     source: Source,
     teacher: Teacher | None = None,
     save_every: float = 10.0,
     student: Student | None = None,
 ) -> Params:
-    """Train as `recipe` says, keeping the state in `path` (safetensors); return the weights.
+    """Train as `recipe` says, keeping the state in `path` (safetensors, None for nowhere); return
+    the weights.
 
     `student` is what learns and from where, by default the recipe's model from random weights.
 
@@ -191,12 +192,12 @@ def preprocess_of(cfg: Config) -> Preprocess:
     return Preprocess(cfg.image, (0.5,) * cfg.channels, (0.5,) * cfg.channels)
 
 
-def _restore(recipe: TrainRecipe, tensors: Arrays, path: Path) -> TrainState:
+def _restore(recipe: TrainRecipe, tensors: Arrays, path: Path | None) -> TrainState:
     start = fresh(tensors, recipe.ema > 0)
-    if not path.exists():
+    if path is None or not path.exists():
         return start
     stored, meta = read_tensors(path)
-    if meta.get("recipe") != json.dumps(asdict(recipe)):
+    if not _is_of(recipe, meta.get("recipe", "")):
         raise ValueError(f"{path} belongs to another run ({meta.get('recipe')}); name a new file")
     kinds = PARTS if recipe.ema else PARTS[:3]
     wanted = {f"{kind}/{name}" for kind in kinds for name in start.params}
@@ -206,7 +207,18 @@ def _restore(recipe: TrainRecipe, tensors: Arrays, path: Path) -> TrainState:
     return TrainState(int(meta["step"]), *parts, *([] if recipe.ema else [{}]))
 
 
-def _save(recipe: TrainRecipe, state: TrainState, path: Path) -> None:
+def _is_of(recipe: TrainRecipe, said: str) -> bool:
+    """Whether a state whose file says `said` is of this recipe; what it does not say is what a run
+    does that asks for nothing else."""
+    try:
+        return bool(asdict(TrainRecipe()) | json.loads(said) == asdict(recipe))
+    except (json.JSONDecodeError, TypeError):
+        return False
+
+
+def _save(recipe: TrainRecipe, state: TrainState, path: Path | None) -> None:
+    if path is None:
+        return
     kept = (state.params, state.first, state.second, state.average)
     parts = zip(PARTS, kept, strict=True)
     flat = {f"{kind}/{name}": tensor for kind, part in parts for name, tensor in part.items()}

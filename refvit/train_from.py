@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from refvit.checkpoints import find_model, load_model, save_model
-from refvit.evaluate import CALIBRATION, evaluate
+from refvit.evaluate import evaluate
 from refvit.files import write_text
 from refvit.integer import compile
-from refvit.methods import changed, resolved, watched
+from refvit.methods import method
 from refvit.model import Model
-from refvit.quant import Learnable, QuantizedModel, quantize_model
+from refvit.quant import Learnable, QuantizedModel
 from refvit.quant.recipe import recipe as find_recipe
 from refvit.sources import Idx, Shapes10, Source, pixels_of
 from refvit.train import Student, Teacher, train
@@ -55,16 +55,17 @@ def run_from(
     return f"{out}: {line}; it came from {card['start_top1']:.2%}", card
 
 
-def learn(model: Model, source: Source, recipe: TrainRecipe, state: Path) -> QuantizedModel:
+def learn(
+    model: Model, source: Source, recipe: TrainRecipe, state: Path | None = None
+) -> QuantizedModel:
     """Return `model` after quantization-aware training; what a stopped run resumes from lies in
     `state`.
 
-    Steps begin where the mean square error of calibration is least. The teacher is the float model
-    itself unless the recipe names one.
+    Grids begin where `recipe.method` finds them. The teacher is the float model itself unless the
+    recipe names one.
     """
-    images = source.calibration(CALIBRATION)
-    chosen = changed(resolved(model, find_recipe(recipe.qat)), "*", watched("mse"))
-    start = Learnable(quantize_model(model, pixels_of(model.preprocess, images), chosen))
+    pixels = pixels_of(model.preprocess, source.calibration(recipe.calibration))
+    start = Learnable(method(recipe.method)(model, pixels, find_recipe(recipe.qat)))
     penalty = (lambda leaves: start.damping(leaves) * recipe.damping) if recipe.damping else None
     student = Student(model.config, start.tensors, start.tap, model.preprocess, penalty)
     teacher = teacher_from(model, recipe)

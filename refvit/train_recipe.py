@@ -55,6 +55,8 @@ class TrainRecipe:
     start: str = say("model to go on from, in place of random weights", "")
     damping: float = say("pull of weights to their codes, with qat", 0.0)
     qat: str = say("recipe of quantization-aware training, as w4a4, none for float", "")
+    method: str = say("what finds the grids that qat starts from", "fitted")
+    calibration: int = say("images that it looks at", 256)
 
     def __post_init__(self) -> None:
         if self.data not in DATA or self.distill not in DISTILLATIONS:

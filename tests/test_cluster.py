@@ -76,7 +76,7 @@ def test_a_grid_that_is_stopped_on_a_cluster_keeps_its_cells_and_goes_on(
 
     asked = (model, Shapes10(), ["minmax"], *GRID[1:], executor, tmp_path / "grid.json")
     with monkeypatch.context() as patch:
-        patch.setattr("refvit.compare.write_text", stopped)
+        patch.setattr("refvit.cells.write_text", stopped)
         with pytest.raises(KeyboardInterrupt):
             compare(*asked)
     (first,) = saved(tmp_path / "grid.json")

@@ -207,7 +207,7 @@ def test_a_failure_cancels_what_waits_and_keeps_what_finishes(model, tmp_path, s
 
 def test_a_grid_that_is_stopped_leaves_nothing_waiting(model, tmp_path, staged, monkeypatch):
     waits, began = staged
-    monkeypatch.setattr("refvit.compare.write_text", Mock(side_effect=KeyboardInterrupt))
+    monkeypatch.setattr("refvit.cells.write_text", Mock(side_effect=KeyboardInterrupt))
     methods = ("minmax", "mse", "log2", "gptq")
     with Listed() as pool:
         waits["mse"] = waits["log2"] = lambda: [f.cancelled() for f in pool.futures[3:]] == [True]

@@ -19,15 +19,17 @@ from refvit.quant import (
     FakeQuantize,
     Learnable,
     Log2Grid,
+    LogSqrt2Grid,
     NoisyGrid,
     PowerOfTwoFactor,
     QParams,
     Recipe,
     Spec,
+    TwinGrid,
     fake_quantize,
     quantize_model,
 )
-from refvit.quant.lsq import LearnedGrid, Straight, lsq, straight_through
+from refvit.quant.lsq import LearnedGrid, Straight, lsq, scaled, straight_through
 from refvit.sources import Shapes10, pixels_of
 from refvit.train import Batch, Student, gradients
 from refvit.train_recipe import TrainRecipe, read_recipe
@@ -143,6 +145,24 @@ def test_straight_through_is_the_identity_in_range_and_nothing_beyond(grid, x, s
     assert np.array_equal(straight_through(x, grid), fake_quantize(x, grid))
 
 
+@pytest.mark.parametrize("grid", [LogSqrt2Grid(0.9, 4), TwinGrid(0.02, 3, 4, signed=True)])
+def test_a_scale_learns_from_roundings_in_range_and_from_ends_beyond(grid):
+    """By central differences in the logarithm of the scale where the code stays the same, less
+    what the straight-through estimator adds: (out - x) / step in range, out / step beyond."""
+    x = np.array([0.011, 0.045, 0.31, 0.7, 5.0]) * (1 if grid.lo == 0 else -1) ** np.arange(5)
+    weights, step = np.arange(1.0, 6.0), np.asarray(grid.scale)
+    dx, dstep = grads_of(weights, x, step, run=lambda v, s: scaled(v, s, grid, 1.0))
+    lo, hi = (end * step for end in grid.range)
+    inside = (x >= lo) & (x <= hi)
+    near = 1 + 1e-6
+    up, down = (grid.with_scale(step * by).round(x) for by in (near, 1 / near))
+    slope = (up - down) / (step * near - step / near)  # out / step: no code changes
+    assert np.allclose(slope, grid.round(x) / step)
+    assert np.array_equal(dx, weights * inside)
+    assert dstep == pytest.approx(np.sum(weights * (slope - inside * x / step)))
+    assert not inside.all()
+
+
 @pytest.fixture(scope="module")
 def model():
     return refvit.load("nano_vit")
@@ -186,9 +206,15 @@ def test_a_step_on_grids_of_32_bits_is_the_float_step(model, pixels):
 W4A4 = resolved(refvit.random("nano_vit"), PRESETS["w4a4"])
 ASYMMETRIC = changed(W4A4, "*.mlp.act", symmetric=False)
 LOGARITHMIC = changed(W4A4, "*.softmax", quantizer="log2")
+CROWDED = changed(
+    changed(W4A4, "*.softmax", quantizer="log_sqrt2", observer="mse"),
+    "*.mlp.act", quantizer="twin", observer="mse",
+)  # fmt: skip
 
 
-@pytest.mark.parametrize("recipe", [PRESETS["w4a4"], ASYMMETRIC, LOGARITHMIC, PRESETS["w3a3"]])
+@pytest.mark.parametrize(
+    "recipe", [PRESETS["w4a4"], ASYMMETRIC, LOGARITHMIC, CROWDED, PRESETS["w3a3"]]
+)
 def test_what_learns_begins_as_the_simulated_model_and_settles_into_it(model, pixels, recipe):
     start = quantize_model(model, pixels, recipe)
     learnable = Learnable(start)
@@ -201,8 +227,9 @@ def test_what_learns_begins_as_the_simulated_model_and_settles_into_it(model, pi
         assert np.mean(np.abs(found - exact).max(1) > 1e-4) < 0.2
 
 
-def test_learned_steps_stay_positive_at_any_rate(model, pixels):
-    learnable = Learnable(quantize_model(model, pixels, "w4a4"))
+@pytest.mark.parametrize("recipe", [PRESETS["w4a4"], CROWDED])
+def test_learned_steps_stay_positive_at_any_rate(model, pixels, recipe):
+    learnable = Learnable(quantize_model(model, pixels, recipe))
     wild = {
         name: t - np.float32(30) if name.endswith("@step") else t
         for name, t in learnable.tensors.items()
@@ -211,8 +238,9 @@ def test_learned_steps_stay_positive_at_any_rate(model, pixels):
     assert all((q.scale > 0).all() for q in settled.qparams.values())
 
 
-def test_every_step_is_learned(model, pixels):
-    learnable = Learnable(quantize_model(model, pixels, "w4a4"))
+@pytest.mark.parametrize("recipe", [PRESETS["w4a4"], CROWDED])
+def test_every_step_is_learned(model, pixels, recipe):
+    learnable = Learnable(quantize_model(model, pixels, recipe))
     student = Student(model.config, learnable.tensors, learnable.tap)
     grads, _, _ = gradients(TrainRecipe(), student, learnable.tensors, batch_of(model))
     assert set(grads) == set(learnable.tensors)
@@ -227,7 +255,7 @@ def test_every_step_is_learned(model, pixels):
 def test_the_command_trains_on_and_writes_an_engine_that_replays(tmp_path, capsys):
     out = tmp_path / "small.safetensors"
     asked = ["train", "--qat", "w4a4", "--from", "nano_vit", "--images", "512", "--batch", "64",
-             "--test", "200", "--out", str(out)]  # fmt: skip
+             "--test", "1000", "--out", str(out)]  # fmt: skip
     assert main(asked) == 0
     first = out.read_bytes()
     card = json.loads(out.with_suffix(".json").read_text())

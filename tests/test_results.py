@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import refvit
-from refvit.compare import Cell, compare, identity, table
+from refvit.cells import identity
+from refvit.compare import Cell, compare, table
 from refvit.quant import inject_outliers
 from refvit.sources import Shapes10
 

@@ -31,7 +31,7 @@ ratio of neighbours remains, and `TwinGrid` is better.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -88,13 +88,20 @@ class LogSqrt2Grid:
         """The unit of the accumulator of even codes, a label."""
         return np.asarray(self.top * 2.0**-self.power)
 
+    def with_scale(self, scale: Any) -> LogSqrt2Grid:
+        return replace(self, top=float(scale) * 2.0**self.power)
+
     def encode(self, x: FloatArray) -> IntArray:
         least = np.asarray(self.top * 2.0 ** -(self.power + 1), x.dtype)  # already 0
         code = np.rint(-2 * np.log2(np.maximum(x, least) / np.asarray(self.top, x.dtype)))
         return np.asarray(np.clip(code, 0, self.hi).astype(np.uint8))
 
     def decode(self, codes: IntArray, dtype: Any) -> FloatArray:
-        c = codes.astype(np.int32)
+        return np.asarray(np.take(self.values(dtype), codes))
+
+    def values(self, dtype: Any) -> FloatArray:
+        """Return what the codes 0 .. hi stand for: a table is faster than the formula."""
+        c = np.arange(self.hi + 1, dtype=np.int32)
         size = np.where(c & 1, self.top * math.sqrt(2), self.top).astype(dtype)
         return np.asarray(np.where(c == self.hi, 0, np.ldexp(size, -((c + 1) >> 1))))
 

@@ -19,10 +19,13 @@ from refvit.autodiff.tape import unbroadcast, vjp_of
 from refvit.ops.functional import overridable
 from refvit.quant.affine import Grid, QParams
 from refvit.quant.dynamic import DynamicGrid
+from refvit.quant.log_sqrt2 import LogSqrt2Grid
 from refvit.quant.noisy import NoisyGrid
 from refvit.quant.ptf import PowerOfTwoFactor
+from refvit.quant.twin import TwinGrid
 
 Array = NDArray[Any]
+ScaledGrid = LogSqrt2Grid | TwinGrid  # one scale, and values that are its multiples
 
 
 @overridable
@@ -87,6 +90,26 @@ def _lsq(
     return dx, dstep, None if offset is None else unbroadcast(g - dx, offset), None, None, None
 
 
+@overridable
+def scaled(x: Array, step: Array, grid: Grid, worth: float) -> Array:
+    """Return `x` on `grid`, whose scale is `step`: a number that all its values are multiples of.
+
+    `worth` is what the step's gradient is multiplied by.
+    """
+    return grid.round(x)
+
+
+@vjp_of(scaled)
+def _scaled(
+    g: Array, out: Array, x: Array, step: Array, grid: Grid, worth: float
+) -> tuple[Any, ...]:
+    """With r the rounding for a step of 1, out = step r(x / step): where x is in range and r is
+    taken for the identity dstep = (out - x) / step, else out / step, which is LSQ of any grid."""
+    dx = g * in_range(x, grid)
+    dstep = unbroadcast(g * out - dx * x, step) * (g.dtype.type(worth) / step)
+    return dx, dstep, None, None
+
+
 @dataclass(frozen=True)
 class Straight:
     """Any grid, with the straight-through gradient: nothing of it is learned."""
@@ -95,6 +118,22 @@ class Straight:
 
     def round(self, x: Any) -> Any:
         return straight_through(x, self.grid)
+
+    def holds(self, x: Array) -> Array:
+        """Return where x is in the range of the grid."""
+        return in_range(x, self.grid)
+
+
+@dataclass(frozen=True)
+class LearnedScale:
+    """A grid of logarithms or of twin steps whose scale is `step`, an array or a `Var`."""
+
+    grid: ScaledGrid
+    step: Any
+
+    def round(self, x: Any) -> Any:
+        """Return `x` on the grid; the step's gradient is worth 1 / sqrt(N) for N values."""
+        return scaled(x, self.step, self.grid, float(1 / np.sqrt(np.prod(x.shape))))
 
     def holds(self, x: Array) -> Array:
         """Return where x is in the range of the grid."""

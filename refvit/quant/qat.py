@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from refvit.autodiff import value_of
 from refvit.params import Params
 from refvit.quant.affine import Grid, QParams
-from refvit.quant.lsq import LearnedGrid, Straight
+from refvit.quant.lsq import LearnedGrid, LearnedScale, ScaledGrid, Straight
 from refvit.quant.operands import with_grids
 from refvit.quant.ptq import QuantizedModel
 from refvit.quant.quantizers import FakeQuantize
@@ -35,9 +35,10 @@ class Learnable:
     Of every affine grid the step is learned, as its logarithm, so that it stays above 0 whatever
     the rate, and one rate serves steps of all sizes. Grids that are not symmetric learn an offset
     besides (LSQ+). A bias's step is the product of its input's and its weights', so it follows what
-    they learn and learns nothing itself. Groups, dynamic grids and those of logarithms and twin
-    ranges stay as calibration found them. Grids of 24 bits and more are finer than float32 and are
-    left out, with a bias whose weights are on one: there a step of training is the float one.
+    they learn and learns nothing itself. Powers of the root of two and twin steps learn their
+    scale; groups, dynamic grids and the rest stay as calibration found them. Grids of 24 bits and
+    more are finer than float32 and are left out, with a bias whose weights are on one: there a step
+    of training is the float one.
     """
 
     start: QuantizedModel
@@ -57,7 +58,7 @@ class Learnable:
         for name, q in self.start.qparams.items():
             if _learns(q):
                 found[name + STEP] = np.log(q.scale).astype(np.float32)
-                if not q.symmetric:
+                if isinstance(q, QParams) and not q.symmetric:
                     found[name + OFFSET] = (-q.scale * q.zero_point).astype(np.float32)
         return found
 
@@ -88,9 +89,13 @@ class Learnable:
         model = replace(self.start.model, params=Params(own))
         return replace(self.start, model=model, qparams=self._grids(tensors))
 
-    def _rounds(self, name: str, q: Grid, leaves: Mapping[str, Any]) -> Straight | LearnedGrid:
+    def _rounds(
+        self, name: str, q: Grid, leaves: Mapping[str, Any]
+    ) -> Straight | LearnedScale | LearnedGrid:
         if not _learns(q):
             return Straight(q)
+        if isinstance(q, ScaledGrid):
+            return LearnedScale(q, np.exp(leaves[name + STEP]))
         return LearnedGrid(q, np.exp(leaves[name + STEP]), leaves.get(name + OFFSET))
 
     def _grids(self, tensors: Mapping[str, NDArray[Any]]) -> Mapping[str, Grid]:
@@ -100,12 +105,14 @@ class Learnable:
             if _learns(q):
                 scale = np.exp(tensors[name + STEP].astype(np.float64))
                 found[name] = q.with_scale(scale)
-                if (offset := tensors.get(name + OFFSET)) is not None:
+                if isinstance(q, QParams) and (offset := tensors.get(name + OFFSET)) is not None:
                     zero = np.clip(np.rint(-offset / scale), q.lo, q.hi).astype(np.int64)
                     found[name] = replace(q, scale=scale, zero_point=zero)
         return with_grids(self.start, found).qparams
 
 
-def _learns(q: Grid) -> TypeGuard[QParams]:
-    """Whether the step of `q` is learned: it is affine, of few enough bits, and not in groups."""
-    return isinstance(q, QParams) and q.bits < FLOAT32 and not q.group
+def _learns(q: Grid) -> TypeGuard[QParams | ScaledGrid]:
+    """Whether the step of `q` is learned: it is affine, of few enough bits and not in groups, or
+    has one scale."""
+    affine = isinstance(q, QParams) and q.bits < FLOAT32 and not q.group
+    return affine or isinstance(q, ScaledGrid)

@@ -1,0 +1,152 @@
+"""Cells of a table: pure functions of their names, computed anywhere, kept as they finish.
+
+A cell may be computed by any `concurrent.futures.Executor`, one of a cluster too; a table that was
+stopped goes on where it ended, and a file refuses to go on with anything but what it holds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, wait
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+import numpy as np
+
+from refvit.files import read_json, write_text
+from refvit.model import Model
+from refvit.progress import Progress
+from refvit.quant.recipe import recipe as find_recipe
+from refvit.sources import Source
+
+Key = tuple[str, str]  # the first two fields of a cell: what was done, and the recipe
+Cell = TypeVar("Cell", bound=Any)  # a frozen dataclass
+MODEL = ("model", "source")  # what a file belongs to, besides what its table says
+
+
+def filled(
+    what: str,
+    kind: type[Cell],
+    cell: Callable[[str, str], Cell],
+    wanted: Sequence[Key],
+    about: dict[str, Any],
+    executor: Executor | None = None,
+    kept: Path | None = None,
+) -> list[Cell]:
+    """Return the cell of every key in `wanted`; those in the file `kept` are not computed again.
+
+    `about`, which begins with `identity`, is what the cells belong to; ValueError if those of the
+    file belong to another. The file is written when a cell finishes, in whatever order `executor`
+    finishes them. If one fails, those that have not begun are cancelled and its error is raised;
+    what is finished stays in the file.
+    """
+    done, recipes = restored(kept, kind, about)
+    left = [key for key in wanted if key not in done]
+    bar = Progress(what, len(wanted), "cells", done=len(wanted) - len(left))
+    for key, found in as_finished(cell, left, executor):
+        done[key] = found
+        bar.advance(1, " ".join(key))
+        if kept is not None:
+            entries = {"recipes": recipes, "cells": [asdict(entry) for entry in done.values()]}
+            write_text(kept, json.dumps(about | entries, indent=1) + "\n")
+    bar.close()
+    return [done[key] for key in wanted]
+
+
+def as_finished(
+    cell: Callable[[str, str], Cell], keys: Sequence[Key], executor: Executor | None
+) -> Iterator[tuple[Key, Cell]]:
+    """Yield cells as they finish: in turn, or in whatever order `executor` finishes them.
+
+    When one fails, the others are cancelled; those that run on all the same, as the running ones
+    of a pool do, are yielded before its error is raised.
+    """
+    if executor is None:
+        yield from ((key, cell(*key)) for key in keys)
+        return
+    futures = {executor.submit(cell, *key): key for key in keys}
+    waiting, error = set(futures), None
+    try:
+        while waiting:
+            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            for future in done:
+                error = error or future.exception()
+                if not future.exception():
+                    yield futures[future], future.result()
+            if error:
+                waiting = {future for future in waiting if not future.cancel()}
+        if error:
+            raise error
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+def identity(model: Model, source: Source, recipes: Sequence[str]) -> dict[str, Any]:
+    """Return what results belong to: the source, and digests of the model and of each recipe."""
+    tensors = (name.encode() + np.asarray(t).tobytes() for name, t in model.params.items())
+    return {
+        "model": Path(model.source).name,
+        "digest": digest(repr((model.config, model.preprocess)).encode() + b"".join(tensors)),
+        "source": source.name,
+        "recipes": {name: digest(find_recipe(name).to_toml().encode()) for name in recipes},
+    }
+
+
+def digest(content: bytes) -> str:
+    """Return the first 16 digits of the sha256 of `content`."""
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def restored(
+    kept: Path | None, kind: type[Cell], about: dict[str, Any]
+) -> tuple[dict[Key, Cell], dict[str, str]]:
+    """Return the cells in a file by their keys, none if there is no file; and the recipes of the
+    file and of the table that is asked for."""
+    asked = about["recipes"]
+    if kept is None or not kept.exists():
+        return {}, asked
+    found = read_json(kept)
+    for key, wanted in {"recipes": dict, "cells": list}.items():
+        if not isinstance(found.get(key), wanted):
+            raise ValueError(f"{str(kept)!r} is not a grid of cells: it has no {key}")
+    other = difference(found, about)
+    if other is not None:
+        raise ValueError(f"{str(kept)!r} {other}; name a new file")
+    try:
+        cells = [cell_of(kind, entry) for entry in found["cells"]]
+    except ValueError as error:
+        raise ValueError(f"{str(kept)!r} is not a grid of cells: {error}") from None
+    first, second, *_ = get_type_hints(kind)
+    return {(getattr(c, first), getattr(c, second)): c for c in cells}, found["recipes"] | asked
+
+
+def difference(found: dict[str, Any], about: dict[str, Any]) -> str | None:
+    """Return the first thing in which a file differs from what is asked for; None if it is that."""
+    rest = [key for key in about if key not in (*MODEL, "digest", "recipes")]
+    for key in (*MODEL, *rest):
+        if found.get(key) != about[key]:
+            return f"holds results of {key} {found.get(key)}, asked are {about[key]}"
+    if found.get("digest") != about["digest"]:
+        return f"holds results of another model {about['model']}: its weights or fields differ"
+    for name, lines in about["recipes"].items():
+        if found["recipes"].get(name, lines) != lines:
+            return f"holds results of when recipe {name!r} said something else"
+    return None
+
+
+def cell_of(kind: type[Cell], entry: Any) -> Cell:
+    """Return the cell that an object of JSON says; ValueError for other fields or other types."""
+    kinds = get_type_hints(kind)
+    if not isinstance(entry, dict):
+        raise ValueError(f"a cell is {entry!r:.60}, wanted an object")
+    for name in sorted(kinds.keys() ^ entry.keys()):
+        raise ValueError(f"a cell {'has an unknown' if name in entry else 'lacks'} {name!r}")
+    for name, wanted in kinds.items():
+        if type(entry[name]) not in ((int, float) if wanted is float else (wanted,)):
+            raise ValueError(f"{name} of a cell is {entry[name]!r:.60}, wanted {wanted.__name__}")
+    found: Cell = kind(**entry)
+    return found

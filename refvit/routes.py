@@ -1,0 +1,176 @@
+"""The routes from a float model to few bits: on real images, by training, and with no data at all.
+
+    ptq             calibrated and reconstructed on real images without labels (`methods.best`)
+    qat             trained on, with labels and the float model as its teacher (`train_from.learn`)
+    data-free       calibrated on images that the model made (`methods.fitted`)
+    data-free tuned reconstructed on them as well (`methods.best`)
+
+Each ends in a simulated model and in the engine that is compiled from it, and the table has the
+accuracy of both, the bytes of its packed weights, and how long it took.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refvit.cells import digest, filled, identity
+from refvit.compare import weight_bytes
+from refvit.evaluate import evaluate
+from refvit.integer import compile
+from refvit.matching import one_of
+from refvit.methods import best, fitted
+from refvit.model import Model
+from refvit.quant import QuantizedModel
+from refvit.quant.recipe import recipe as find_recipe
+from refvit.sources import Source, pixels_of
+from refvit.train_from import learn
+from refvit.train_recipe import TrainRecipe
+
+RECIPES = ("w8a8", "w4a8", "w4a4", "w3a3")
+
+
+@dataclass(frozen=True)
+class Means:
+    """What the routes may use: images to test on (None: all), real images to calibrate on,
+    training, and pixels [n, C, H, W] that the model made, None where no route asks for them."""
+
+    count: int | None
+    calibration: int
+    training: TrainRecipe
+    made: NDArray[Any] | None = None
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """Where a route ends: shares of `count` test images, bytes, and minutes from the float model,
+    or from the images it made, to the simulated one."""
+
+    route: str
+    recipe: str
+    count: int
+    top1: float
+    integer_top1: float
+    bytes: int
+    minutes: float
+
+
+Route = Callable[[Model, Source, str, Means], QuantizedModel]
+
+
+def ptq(model: Model, source: Source, recipe: str, means: Means) -> QuantizedModel:
+    """Calibrated and reconstructed on real images, whose labels are not looked at."""
+    return best(model, _real(model, source, means), find_recipe(recipe))
+
+
+def qat(model: Model, source: Source, recipe: str, means: Means) -> QuantizedModel:
+    """Trained on with labels, on grids that learn."""
+    training = replace(means.training, start=model.source, qat=recipe)
+    return learn(model, source, training)
+
+
+def data_free(model: Model, source: Source, recipe: str, means: Means) -> QuantizedModel:
+    """Calibrated on images that the model made."""
+    return fitted(model, _made(means), find_recipe(recipe))
+
+
+def data_free_tuned(model: Model, source: Source, recipe: str, means: Means) -> QuantizedModel:
+    """Calibrated and reconstructed on images that the model made."""
+    return best(model, _made(means), find_recipe(recipe))
+
+
+ROUTES: Mapping[str, Route] = {
+    "ptq": ptq,
+    "qat": qat,
+    "data-free": data_free,
+    "data-free-tuned": data_free_tuned,
+}
+
+
+def _real(model: Model, source: Source, means: Means) -> NDArray[Any]:
+    return pixels_of(model.preprocess, source.calibration(means.calibration))
+
+
+def _made(means: Means) -> NDArray[Any]:
+    if means.made is None:
+        raise ValueError(
+            "a data-free route calibrates on images that the model made; make them with refvit "
+            "synthesize MODEL --out DIR and name them with --made DIR"
+        )
+    return means.made
+
+
+def arrival(model: Model, source: Source, route: str, recipe: str, *, means: Means) -> Arrival:
+    """Return one cell: take the route, then test what is simulated and what is compiled."""
+    began = time.monotonic()
+    quantized = ROUTES[route](model, source, recipe, means)
+    minutes = (time.monotonic() - began) / 60
+    found = evaluate(quantized, source, means.count)
+    coded = evaluate(compile(quantized), source, means.count)
+    return Arrival(
+        route, recipe, found.count, found.top1, coded.top1, weight_bytes(quantized),
+        round(minutes, 2),
+    )  # fmt: skip
+
+
+def arrivals(
+    model: Model,
+    source: Source,
+    means: Means,
+    routes: Sequence[str] = tuple(ROUTES),
+    recipes: Sequence[str] = RECIPES,
+    executor: Executor | None = None,
+    kept: Path | None = None,
+) -> list[Arrival]:
+    """Return where every route ends for every recipe, route by route; what is in the file `kept`
+    is not computed again (`cells.filled`).
+
+    Raises ValueError for an unknown route or recipe, a data-free route without images, and a file
+    that belongs to another model, source, images, training or count.
+    """
+    for route in routes:
+        one_of(route, ROUTES, "route")
+    if any(ROUTES[route] in (data_free, data_free_tuned) for route in routes):
+        _made(means)
+    about = identity(model, source, recipes) | said_of(means)
+    wanted = [(route, recipe) for route in routes for recipe in recipes]
+    cell = partial(partial(arrival, means=means), model, source)
+    return filled("routes", Arrival, cell, wanted, about, executor, kept)
+
+
+def said_of(means: Means) -> dict[str, Any]:
+    """Return what the cells of a file have in common besides the model, as data for JSON."""
+    made = None if means.made is None else digest(np.ascontiguousarray(means.made).tobytes())
+    return {
+        "count": means.count, "calibration": means.calibration, "training": asdict(means.training),
+        "made": made, "made_images": 0 if means.made is None else len(means.made),
+    }  # fmt: skip
+
+
+def table(found: Sequence[Arrival]) -> str:
+    """Return a row for each route, and for each recipe the top-1 simulated and in integers, in
+    points, and the minutes; a dash where there is no cell."""
+    recipes = list(dict.fromkeys(a.recipe for a in found))
+    cells = {(a.route, a.recipe): a for a in found}
+    head = "".join(f"{recipe + ': sim.':>14}{'int.':>7}{'min':>6}" for recipe in recipes)
+    lines = [f"{'route':<16}{head}"]
+    for route in dict.fromkeys(a.route for a in found):
+        row = "".join(_shown(cells.get((route, recipe))) for recipe in recipes)
+        lines.append(f"{route:<16}{row}")
+    sizes = (next(a.bytes for a in found if a.recipe == recipe) for recipe in recipes)
+    lines.append(f"{'bytes, weights':<16}" + "".join(f"{size:>21,}{'':>6}" for size in sizes))
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _shown(a: Arrival | None) -> str:
+    if a is None:
+        return f"{'-':>14}{'-':>7}{'-':>6}"
+    return f"{100 * a.top1:>14.2f}{100 * a.integer_top1:>7.2f}{a.minutes:>6.1f}"

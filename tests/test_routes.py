@@ -1,0 +1,107 @@
+"""The routes to few bits: one table of calibration, training, and images that the model made."""
+
+import json
+from dataclasses import replace
+from unittest.mock import Mock
+
+import numpy as np
+import pytest
+
+import refvit
+from refvit.cli import main
+from refvit.routes import ROUTES, Arrival, Means, arrival, arrivals, table
+from refvit.sources import Shapes10
+from refvit.train_recipe import TrainRecipe
+
+
+@pytest.fixture(scope="module")
+def model():
+    return refvit.load("nano_vit")
+
+
+@pytest.fixture
+def means(model, monkeypatch):
+    """Little of everything."""
+    monkeypatch.setattr("refvit.methods.STEPS", 2)
+    made = np.random.default_rng(0).normal(size=(8, 3, 32, 32)).astype(np.float32)
+    return Means(40, 8, TrainRecipe(start="nano_vit", images=32, batch=16, warmup=0), made)
+
+
+def test_every_route_ends_in_accuracies_of_what_it_made(model, means):
+    found = {route: arrival(model, Shapes10(), route, "w8a8", means=means) for route in ROUTES}
+    for route, cell in found.items():
+        quantized = ROUTES[route](model, Shapes10(), "w8a8", means)
+        engine = refvit.compile(quantized)
+        assert cell.top1 == refvit.evaluate(quantized, count=40).top1
+        assert cell.integer_top1 == refvit.evaluate(engine, count=40).top1
+        assert (cell.route, cell.count) == (route, 40)
+        assert 0 < cell.minutes < 5 or cell.minutes == 0
+    assert len({cell.bytes for cell in found.values()}) == 1  # all on the same grids of weights
+
+
+def test_routes_differ_in_what_they_look_at(model, means):
+    """No route is another one by mistake."""
+    pixels = model.preprocess.normalise(refvit.data.shapes10("test", 4)[0])
+    logits = [route(model, Shapes10(), "w4a4", means)(pixels) for route in ROUTES.values()]
+    for i, one in enumerate(logits):
+        assert all(not np.array_equal(one, other) for other in logits[:i])
+
+
+def test_a_table_resumes_and_belongs_to_its_means(model, means, tmp_path, monkeypatch):
+    kept, asked = tmp_path / "routes.json", (["qat", "data-free"], ["w8a8", "w4a4"])
+    first = arrivals(model, Shapes10(), means, *asked, kept=kept)
+    monkeypatch.setattr(
+        "refvit.routes.arrival", Mock(side_effect=AssertionError)
+    )  # nothing is computed again
+    assert arrivals(model, Shapes10(), means, *asked, kept=kept) == first
+    others = {
+        "count": replace(means, count=41),
+        "calibration": replace(means, calibration=9),
+        "training": replace(means, training=replace(means.training, images=64)),
+        "made": replace(means, made=means.made + np.float32(1)),
+    }
+    for what, other in others.items():
+        with pytest.raises(ValueError, match=f"holds results of {what}"):
+            arrivals(model, Shapes10(), other, *asked, kept=kept)
+
+
+def test_mistakes_are_found_before_anything_is_computed(model, means, monkeypatch):
+    monkeypatch.setattr("refvit.routes.arrival", Mock(side_effect=AssertionError))
+    for given, said in (
+        ((means, ["qta"]), "no route 'qta'; there are ptq, qat"),
+        ((means, ["qat"], ["w9a9"]), "no recipe 'w9a9'"),
+        ((replace(means, made=None), ["qat", "data-free"]), "name them with --made DIR"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            arrivals(model, Shapes10(), *given)
+
+
+def test_the_command_takes_the_images_of_synthesize(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("refvit.methods.STEPS", 2)
+    made, out = tmp_path / "made", tmp_path / "routes.json"
+    assert main(["synthesize", "nano_vit", "--count", "12", "--steps", "2", "--out",
+                 str(made)]) == 0  # fmt: skip
+    asked = ["routes", "nano_vit", "--routes", "data-free", "qat", "--recipes", "w8a8", "--made",
+             str(made), "--images", "128", "--count", "40", "--out", str(out)]  # fmt: skip
+    capsys.readouterr()
+    assert main(asked) == 0
+    said = capsys.readouterr().out
+    assert "top-1 of 40 test images of shapes10" in said
+    about = json.loads(out.read_text())
+    assert (about["made_images"], about["training"]["images"]) == (12, 128)
+    assert table([Arrival(**cell) for cell in about["cells"]]) in said
+    assert main([*asked, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["cells"] == about["cells"]
+    assert main([*asked[:2], "--made", str(tmp_path / "none")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_table_has_a_dash_where_there_is_no_cell():
+    cells = [
+        Arrival("ptq", "w4a4", 10, 0.5, 0.25, 1000, 1.26),
+        Arrival("qat", "w3a3", 10, 0.75, 1.0, 900, 12.0),
+    ]
+    rows = table(cells).splitlines()
+    assert rows[1].split() == ["ptq", "50.00", "25.00", "1.3", "-", "-", "-"]
+    assert rows[2].split() == ["qat", "-", "-", "-", "75.00", "100.00", "12.0"]
+    assert rows[3].split() == ["bytes,", "weights", "1,000", "900"]
