@@ -287,6 +287,17 @@ def test_changed_touches_the_lines_of_a_pattern_only():
         changed(PRESETS["w4a8"], "*.act", bits=8)
 
 
+def test_a_grid_that_a_recipe_names_stays(model):
+    """`fitted` chooses grids where the recipe is linear only."""
+    pixels = model.preprocess.normalise(refvit.data.shapes10("calibration", 16)[0])
+    given = resolved(model, PRESETS["w4a4"])
+    named = changed(given, "*.softmax", quantizer="log2")
+    for recipe, softmax in ((given, LogSqrt2Grid), (named, Log2Grid)):
+        grids = METHODS["fitted"](model, pixels, recipe).qparams
+        assert isinstance(grids["blocks.0.attn.softmax"], softmax)
+        assert isinstance(grids["blocks.0.mlp.act"], TwinGrid)
+
+
 def test_methods_change_every_recipe_whatever_its_patterns(model):
     """A recipe of one line, and of lines of its own, as the presets."""
     pixels = model.preprocess.normalise(refvit.data.shapes10("calibration", 8)[0])

@@ -127,6 +127,23 @@ def test_learning_lowers_the_loss():
     assert seen[-1] < 0.7 * seen[0]
 
 
+def test_a_state_that_does_not_know_a_field_has_its_default(tmp_path):
+    """States outlive the fields that recipes gain."""
+    path = tmp_path / "state"
+    whole = train(RECIPE, path, Shapes10())
+    tensors, meta = read_tensors(path)
+    said = json.loads(meta["recipe"])
+    write_tensors(path, tensors, meta | {"recipe": json.dumps({
+        name: value for name, value in said.items() if value != getattr(TrainRecipe(), name)
+    })})  # fmt: skip
+    again = train(RECIPE, path, Shapes10())
+    assert all(np.array_equal(again[name], tensor) for name, tensor in whole.items())
+    for spoiled in ("", "[1]", '{"later": 3}'):
+        write_tensors(path, tensors, meta | {"recipe": spoiled})
+        with pytest.raises(ValueError, match="belongs to another run"):
+            train(RECIPE, path, Shapes10())
+
+
 def test_a_state_of_another_recipe_is_refused(tmp_path):
     train(RECIPE, tmp_path / "state", Shapes10())
     with pytest.raises(ValueError, match="belongs to another run"):
