@@ -11,15 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from refvit.checkpoints import find_model, load_model, save_model
+from refvit.checkpoints import save_model
 from refvit.evaluate import Evaluation, evaluate
 from refvit.files import writable, write_text
 from refvit.model import Model
-from refvit.sources import Idx, Shapes10, Source
-from refvit.train import Teacher, preprocess_of, train
+from refvit.train import preprocess_of, train
 from refvit.train_from import run_from
+from refvit.train_inputs import source_of, teacher_of
 from refvit.train_recipe import TrainRecipe, read_recipe, recipe_names
 
 EVALUATION = 10_000
@@ -72,10 +71,10 @@ def run_train(args: argparse.Namespace) -> tuple[str, Any]:
             "name": recipe.start, "recipe": asdict(recipe), "numpy": np.__version__,
             "command": f"{spoken(name, given)}{data} --out {out.name}",
         })  # fmt: skip
-    source = source_of(recipe, args.data)
-    teacher, taught_by = teacher_of(recipe)
-    params = train(recipe, out.with_name(out.name + ".state"), source, teacher)
     config = recipe.config
+    source = source_of(recipe, args.data, config, recipe.class_names)
+    teacher, taught_by = teacher_of(recipe, config)
+    params = train(recipe, out.with_name(out.name + ".state"), source, teacher)
     model = Model(config, params, preprocess_of(config), recipe.class_names, str(out))
     exact, coded = (evaluate(model, source, args.test, engine) for engine in ("float", "integer"))
     card = make_card(name, recipe, given, exact, coded) | taught_by
@@ -95,43 +94,6 @@ def spoken(name: str, given: dict[str, Any]) -> str:
 def option(field: str) -> str:
     """Return how the command line calls a field of a recipe; `from` is no name in Python."""
     return {"start": "from"}.get(field, field)
-
-
-def source_of(recipe: TrainRecipe, folder: Path | None) -> Source:
-    """Return the images a recipe is trained on; ValueError if they lie in no folder."""
-    if recipe.data == "shapes10":
-        return Shapes10(recipe.difficulty, recipe.pool)
-    if folder is None:
-        raise ValueError("this recipe reads IDX files; name their folder with --data DIR")
-    source, config = Idx(folder, recipe.class_names, recipe.pool), recipe.config
-    images, _ = source.train(0, 1, 0)
-    wanted = (*config.image, config.channels)
-    if images.shape[1:] != wanted:
-        raise ValueError(
-            f"{str(folder)!r} has images {list(images.shape[1:])}, {recipe.model!r} reads "
-            f"{list(wanted)}"
-        )
-    return source
-
-
-def teacher_of(recipe: TrainRecipe) -> tuple[Teacher | None, dict[str, Any]]:
-    """Return the teacher as a function of images, and what the card says of it."""
-    if not recipe.teacher:
-        return None, {}
-    path = find_model(recipe.teacher)
-    model = load_model(path)
-    if (model.config.image, model.config.channels, model.config.classes) != (
-        recipe.config.image, recipe.config.channels, recipe.config.classes,
-    ):  # fmt: skip
-        raise ValueError(
-            f"teacher {recipe.teacher!r} reads other images or classes than the student"
-        )
-
-    def teach(images: NDArray[np.uint8]) -> NDArray[Any]:
-        return model(model.preprocess.normalise(images))
-
-    file = path if path.is_file() else path / "model.safetensors"
-    return teach, {"teacher_sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
 
 
 def make_card(

@@ -21,7 +21,7 @@ import refvit
 from refvit.model import Model
 from refvit.sources import Shapes10
 from refvit.train import preprocess_of, train
-from refvit.train_command import teacher_of
+from refvit.train_inputs import teacher_of
 from refvit.train_recipe import TrainRecipe
 
 KINDS = {
@@ -37,7 +37,7 @@ def run(kind, seed, args, folder):
         "nano_deit", images=args.images, warmup=200, ema=0.995, seed=seed, augment=args.augment,
         difficulty=args.difficulty, **KINDS[kind],
     )  # fmt: skip
-    teacher, _ = teacher_of(recipe)
+    teacher, _ = teacher_of(recipe, recipe.config)
     source = Shapes10(recipe.difficulty)
     params = train(recipe, folder / f"{kind}-{seed}", source, teacher)
     model = Model(recipe.config, params, preprocess_of(recipe.config), recipe.class_names)

@@ -19,7 +19,7 @@ from refvit.methods import changed, fitted, resolved
 from refvit.quant import PRESETS, Learnable
 from refvit.sources import Shapes10, pixels_of
 from refvit.train import Student, train
-from refvit.train_from import teacher_from
+from refvit.train_inputs import teacher_of
 from refvit.train_recipe import TrainRecipe, read_recipe
 
 WAYS = {  # name: the sites that have 8 bits
@@ -40,6 +40,7 @@ def main():
     pixels = pixels_of(model.preprocess, Shapes10().calibration(256))
     about = read_recipe("qat") | {"start": args.model, "qat": args.recipe, "images": args.images}
     recipe = TrainRecipe(**about)
+    teacher, _ = teacher_of(recipe, model.config, model)
     print(f"{args.model}, {args.recipe}, {args.images:,} images; of {args.count:,} test images")
     print("| with 8 bits | calibrated | trained |")
     print("|---|---|---|")
@@ -49,7 +50,7 @@ def main():
             table = changed(table, site, bits=8)
         start = Learnable(fitted(model, pixels, table))
         student = Student(model.config, start.tensors, start.tap, model.preprocess)
-        tensors = train(recipe, None, Shapes10(), teacher_from(model, recipe), student=student)
+        tensors = train(recipe, None, Shapes10(), teacher, student=student)
         found = (start.start, start.settled(dict(tensors.items())))
         first, last = (evaluate(quantized, Shapes10(), args.count).top1 for quantized in found)
         print(f"| {name} | {first:.2%} | {last:.2%} |", flush=True)
