@@ -2,8 +2,9 @@
 
     ptq             calibrated and reconstructed on real images without labels (`methods.best`)
     qat             trained on, with labels and the float model as its teacher (`train_from.learn`)
+    qat-long        the same, on four times the images
     data-free       calibrated on images that the model made (`methods.fitted`)
-    data-free tuned reconstructed on them as well (`methods.best`)
+    data-free-tuned reconstructed on them as well (`methods.best`)
 
 Each ends in a simulated model and in the engine that is compiled from it, and the table has the
 accuracy of both, the bytes of its packed weights, and how long it took.
@@ -36,6 +37,8 @@ from refvit.train_from import learn
 from refvit.train_recipe import TrainRecipe
 
 RECIPES = ("w8a8", "w4a8", "w4a4", "w3a3")
+LONGER = 4
+USUAL = ("ptq", "qat", "data-free", "data-free-tuned")
 
 
 @dataclass(frozen=True)
@@ -73,8 +76,13 @@ def ptq(model: Model, source: Source, recipe: str, means: Means) -> QuantizedMod
 
 def qat(model: Model, source: Source, recipe: str, means: Means) -> QuantizedModel:
     """Trained on with labels, on grids that learn."""
-    training = replace(means.training, start=model.source, qat=recipe)
-    return learn(model, source, training)
+    return learn(model, source, replace(means.training, start=model.source, qat=recipe))
+
+
+def qat_long(model: Model, source: Source, recipe: str, means: Means) -> QuantizedModel:
+    """The same on four times the images: few bits need more of them."""
+    training = replace(means.training, images=LONGER * means.training.images)
+    return qat(model, source, recipe, replace(means, training=training))
 
 
 def data_free(model: Model, source: Source, recipe: str, means: Means) -> QuantizedModel:
@@ -90,6 +98,7 @@ def data_free_tuned(model: Model, source: Source, recipe: str, means: Means) -> 
 ROUTES: Mapping[str, Route] = {
     "ptq": ptq,
     "qat": qat,
+    "qat-long": qat_long,
     "data-free": data_free,
     "data-free-tuned": data_free_tuned,
 }
@@ -125,7 +134,7 @@ def arrivals(
     model: Model,
     source: Source,
     means: Means,
-    routes: Sequence[str] = tuple(ROUTES),
+    routes: Sequence[str] = USUAL,
     recipes: Sequence[str] = RECIPES,
     executor: Executor | None = None,
     kept: Path | None = None,

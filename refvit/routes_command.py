@@ -13,7 +13,7 @@ from refvit.compare_command import resumable
 from refvit.evaluate import evaluate
 from refvit.files import writable
 from refvit.quant import PRESETS
-from refvit.routes import RECIPES, ROUTES, Means, arrivals, table
+from refvit.routes import RECIPES, ROUTES, USUAL, Means, arrivals, table
 from refvit.sources import parse_source, pixels_of
 from refvit.train_recipe import TrainRecipe, read_recipe
 
@@ -24,8 +24,9 @@ def add_routes(parser: argparse.ArgumentParser) -> None:
     """Add the data, the table, and what the routes may use."""
     parser.add_argument("--data", default="shapes10", help="shapes10, idx:DIR or folder:DIR")
     parser.add_argument(
-        "--routes", nargs="+", default=list(ROUTES), metavar="NAME", help=", ".join(ROUTES)
-    )
+        "--routes", nargs="+", default=list(USUAL), metavar="NAME",
+        help=f"{', '.join(ROUTES)} (all but qat-long)",
+    )  # fmt: skip
     parser.add_argument(
         "--recipes", nargs="+", default=list(RECIPES), metavar="NAME",
         help=f"{', '.join(PRESETS)}, or TOML files",
