@@ -152,7 +152,7 @@ def train(
     the loss stops being finite. The file is replaced atomically every `save_every` seconds and
     when interrupted, always with a whole step.
     """
-    student, optimiser = student or newborn(recipe), AdamW(decay=recipe.decay, ema=recipe.ema)
+    student = student or newborn(recipe)
     cfg = student.config
     ready = student.preprocess or preprocess_of(cfg)
     state = kept = _restore(recipe, student.tensors, path)
@@ -162,13 +162,11 @@ def train(
     saved = time.monotonic()
     try:
         for batch in batches(recipe, source, ready, teacher, state.step):
-            grads, now, hit = sharded_gradients(recipe, student, state.params, batch, pool)
+            after, now, hit = advanced(recipe, student, state, batch, pool)
             if not math.isfinite(now):
                 state = kept  # what led here is not worth resuming
                 raise ValueError(f"the loss is {now} after step {kept.step}; lower the rate")
-            grads, _ = clip_by_global_norm(grads, recipe.clip)
-            rate = warmup_cosine(state.step, recipe.steps, recipe.warmup, recipe.rate)
-            state = optimiser.update(state, grads, rate)
+            state = after
             loss, right = 0.98 * loss + 0.02 * now, 0.98 * right + 0.02 * hit
             bar.advance(recipe.batch, f"loss {loss:.3f}  accuracy {right:.1%}")
             if time.monotonic() - saved >= save_every:
@@ -180,6 +178,18 @@ def train(
         if state is not kept:
             _save(recipe, state, path)
     return Params(state.average or state.params)
+
+
+def advanced(
+    recipe: TrainRecipe, student: Student, state: TrainState, batch: Batch, pool: Executor
+) -> tuple[TrainState, float, float]:
+    """Return the state after one more step, the loss that led to it, and the share of the batch
+    that was classified rightly."""
+    grads, loss, right = sharded_gradients(recipe, student, state.params, batch, pool)
+    grads, _ = clip_by_global_norm(grads, recipe.clip)
+    rate = warmup_cosine(state.step, recipe.steps, recipe.warmup, recipe.rate)
+    optimiser = AdamW(decay=recipe.decay, ema=recipe.ema)
+    return optimiser.update(state, grads, rate), loss, right
 
 
 def newborn(recipe: TrainRecipe) -> Student:

@@ -71,7 +71,14 @@ def run_train(args: argparse.Namespace) -> tuple[str, Any]:
             "name": recipe.start, "recipe": asdict(recipe), "numpy": np.__version__,
             "command": f"{spoken(name, given)}{data} --out {out.name}",
         })  # fmt: skip
-    config = recipe.config
+    return run_new(recipe, args, name, given)
+
+
+def run_new(
+    recipe: TrainRecipe, args: argparse.Namespace, name: str, given: dict[str, Any]
+) -> tuple[str, Any]:
+    """Train from random weights, test in floats and in integers, write the model and its card."""
+    config, out = recipe.config, args.out
     source = source_of(recipe, args.data, config, recipe.class_names)
     teacher, taught_by = teacher_of(recipe, config)
     params = train(recipe, out.with_name(out.name + ".state"), source, teacher)

@@ -33,24 +33,21 @@ def run_from(
     source, out = source_of(recipe, args.data, model.config, model.labels), args.out
     state, began = out.with_name(out.name + ".state"), time.monotonic()
     if recipe.qat:
-        learned = learn(model, source, recipe, state)
-        minutes = (time.monotonic() - began) / 60
-        engine = compile(learned)
-        _, taught_by = teacher_of(recipe, model.config, model)
-        card = about | taught_by | tested(model, learned, source, args.test) | {
-            "integer_top1": evaluate(engine, source, args.test).top1, "digest": engine.digest,
-        }  # fmt: skip
-        engine.save(out)
-        shown = f"in integers {card['integer_top1']:.2%}"
+        learned: Model | QuantizedModel = learn(model, source, recipe, state)
     else:
-        teacher, taught_by = teacher_of(recipe, model.config)
-        params = train(recipe, state, source, teacher, student=student_of(model))
-        minutes = (time.monotonic() - began) / 60
-        tuned = Model(model.config, params, model.preprocess, model.labels, str(out))
-        card = about | taught_by | tested(model, tuned, source, args.test)
-        save_model(out, tuned, card)
-        shown = "in floats"
-    card |= {"minutes": round(minutes, 1), "sha256": hashlib.sha256(out.read_bytes()).hexdigest()}
+        learned = tuned(model, source, recipe, state)
+    card = about | {"minutes": round((time.monotonic() - began) / 60, 1)}
+    card |= teacher_of(recipe, model.config, model)[1] | tested(model, learned, source, args.test)
+    shown = "in floats"
+    if isinstance(learned, QuantizedModel):
+        engine = compile(learned)
+        top1 = evaluate(engine, source, args.test).top1
+        card |= {"integer_top1": top1, "digest": engine.digest}
+        engine.save(out)
+        shown = f"in integers {top1:.2%}"
+    else:
+        save_model(out, learned, card)
+    card["sha256"] = hashlib.sha256(out.read_bytes()).hexdigest()
     write_text(out.with_suffix(".json"), json.dumps(card, indent=2) + "\n")
     line = f"{card['top1']:.2%} of {card['test_images']:,} test images, {shown}"
     return f"{out}: {line}; it came from {card['start_top1']:.2%}", card
@@ -73,9 +70,12 @@ def learn(
     return start.settled(dict(train(recipe, state, source, teacher, student=student).items()))
 
 
-def student_of(model: Model) -> Student:
-    """Return the float model as what learns."""
-    return Student(model.config, dict(model.params.items()), preprocess=model.preprocess)
+def tuned(model: Model, source: Source, recipe: TrainRecipe, state: Path | None = None) -> Model:
+    """Return `model` after training in floats that begins at its weights; `state` as in `learn`."""
+    student = Student(model.config, dict(model.params.items()), preprocess=model.preprocess)
+    teacher, _ = teacher_of(recipe, model.config)
+    params = train(recipe, state, source, teacher, student=student)
+    return Model(model.config, params, model.preprocess, model.labels, model.source)
 
 
 def tested(

@@ -65,6 +65,12 @@ class TrainRecipe:
                 f"got {self.data!r} and {self.distill!r}"
             )
         self._check_model()
+        self._check_numbers()
+        parse(self.augment)
+        if self.qat and not self.start:
+            raise ValueError(f"qat {self.qat!r} quantizes a trained model; name it with --from")
+
+    def _check_numbers(self) -> None:
         if self.shards < 1 or self.batch % self.shards:
             raise ValueError(f"a batch of {self.batch} cannot be cut into {self.shards} shards")
         if self.batch < 1 or self.images < self.batch or self.pool < 0:
@@ -87,10 +93,6 @@ class TrainRecipe:
             )
         if not 0 < self.temperature < math.inf:
             raise ValueError(f"a temperature is above 0; got {self.temperature}")
-        parse(self.augment)
-
-        if self.qat and not self.start:
-            raise ValueError(f"qat {self.qat!r} quantizes a trained model; name it with --from")
 
     def _check_model(self) -> None:
         if self.start:  # its configuration and its labels are in its file

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -123,12 +124,8 @@ def dreamt(
     for half, reach in enumerate(JITTERS):
         length = (steps + half) // len(JITTERS)
         for step in range(length):
-            offset, flip = drawn_move(rng, shape, reach)
-
-            def loss(leaf: Mapping[str, Any], offset: int = offset, flip: bool = flip) -> Any:
-                images = moved(leaf["pixels"], offset, flip)
-                return objective(model, images, labels, wanted, entropy)
-
+            move = drawn_move(rng, shape, reach)
+            loss = partial(_loss, model, labels, wanted, entropy, move)
             found, grads = value_and_gradients(loss, state.params)
             rate = warmup_cosine(step, length, length // 5, RATES[family(model.config)])
             state = adam.update(state, grads, rate)
@@ -137,6 +134,18 @@ def dreamt(
             )
             advance(1, f"loss {found:.3f}")
     return state.params["pixels"]
+
+
+def _loss(
+    model: Model,
+    labels: NDArray[np.int64],
+    wanted: float,
+    worth: float,
+    move: tuple[int, bool],
+    leaf: Mapping[str, Any],
+) -> Any:
+    """Return the objective of the pixels in `leaf` after a move."""
+    return objective(model, moved(leaf["pixels"], *move), labels, wanted, worth)
 
 
 def objective(

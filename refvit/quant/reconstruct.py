@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -54,26 +55,34 @@ def reconstruct(
     expects(quantized, QuantizedModel, "reconstruct")
     expects(exact, Model, "reconstruct, as its target,")
     pixels = quantized.model.checked(pixels)
-    if min(steps, batch) < 1 or not 0 < rate < np.inf:
-        raise ValueError(
-            f"steps and batch are at least 1, a rate is above 0; got {steps}, {batch} and {rate}"
-        )
+    _check(steps, batch, rate)
     learnable, rng = Learnable(quantized), np.random.default_rng(seed)
     state, optimiser = fresh(learnable.tensors, averaged=True), AdamW(decay=0.0, ema=KEEP)
     bar = Progress("reconstruct", steps, "steps")
     for step in range(steps):
         some = pixels[rng.choice(len(pixels), min(batch, len(pixels)), replace=False)]
         wanted = stream_of(exact.config, exact.params, some)
-
-        def loss(leaves: Mapping[str, Any], some: Array = some, wanted: Any = wanted) -> Any:
-            tap = learnable.tap(leaves)
-            return distance(stream_of(quantized.config, Params(leaves), some, tap), wanted)
-
+        loss = partial(_loss, learnable, some, wanted)
         found, grads = value_and_gradients(loss, state.params)
         state = optimiser.update(state, grads, warmup_cosine(step, steps, steps // 10, rate))
         bar.advance(1, f"distance {found:.4f}")
     bar.close()
     return learnable.settled(state.average)
+
+
+def _check(steps: int, batch: int, rate: float) -> None:
+    if min(steps, batch) < 1 or not 0 < rate < np.inf:
+        raise ValueError(
+            f"steps and batch are at least 1, a rate is above 0; got {steps}, {batch} and {rate}"
+        )
+
+
+def _loss(
+    learnable: Learnable, pixels: Array, wanted: Mapping[str, Array], leaves: Mapping[str, Any]
+) -> Any:
+    """Return the distance of what `leaves` make of `pixels` to what is `wanted`."""
+    config, tap = learnable.start.config, learnable.tap(leaves)
+    return distance(stream_of(config, Params(leaves), pixels, tap), wanted)
 
 
 def stream_of(config: Any, params: Params, pixels: Array, tap: Any = None) -> dict[str, Any]:
