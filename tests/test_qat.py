@@ -206,8 +206,8 @@ def batch_of(model, count=8):
 
 
 def test_a_step_on_grids_of_32_bits_is_the_float_step(model, pixels):
-    """To the bit, through the optimiser too: grids finer than float32 round nothing. On 16 and on
-    23 bits, where they do, nearly."""
+    """To the bit, through the optimiser too: grids finer than float32 round nothing. On 16 bits,
+    where they do, nearly."""
     start = quantize_model(model, pixels, Recipe("w16a16", {"*.weight": Spec(16, axis=0),
                                                             "*": Spec(16)}))  # fmt: skip
     wide = {name: replace(q, bits=32, scale=q.scale / 2**16) for name, q in start.qparams.items()}
@@ -230,11 +230,6 @@ def test_a_step_on_grids_of_32_bits_is_the_float_step(model, pixels):
     )
     runs = [train(recipe, None, Shapes10(), student=student) for student in students]
     assert all(np.array_equal(runs[1][name], t) for name, t in runs[0].items())
-    fine = {
-        name: replace(q, bits=23, scale=q.scale / 2**7) if q.bits == 16 else q
-        for name, q in start.qparams.items()
-    }
-    assert step(Learnable(replace(start, qparams=fine)))[1] == pytest.approx(plain[1], rel=1e-5)
     grads, loss, _ = step(Learnable(start))
     assert loss == pytest.approx(plain[1], rel=1e-3)
     for name, g in plain[0].items():

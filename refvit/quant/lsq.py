@@ -1,12 +1,12 @@
 """Grids that learn: the straight-through estimator, LSQ and LSQ+.
 
 A rounding has the gradient 0 almost everywhere, so the backward pass takes it for the identity
-inside the range, its ends included (Bengio, Leonard and Courville 2013). LSQ gives the step a gradient as well (Esser,
-McKinstry, Bablani, Appuswamy and Modha 2020, equations 3 and 5), and LSQ+ an offset (Bhalgat, Lee,
-Nagel, Blankevoort and Kwak 2020, equation 4), here a zero point in steps: one rate serves grids of
-all sizes, and its rounding is in the forward, so that what is trained is what settles. At an end of
-the range LSQ gives all to the step. The tap is `FakeQuantize`, as in calibration and in simulation:
-only the grids it is given know that something is learned.
+inside the range, its ends included (Bengio, Leonard and Courville 2013). LSQ gives the step a
+gradient as well (Esser, McKinstry, Bablani, Appuswamy and Modha 2020, equations 3 and 5), and LSQ+
+an offset (Bhalgat, Lee, Nagel, Blankevoort and Kwak 2020, equation 4), here a zero point in steps:
+one rate serves grids of all sizes, and its rounding is in the forward, so that what is trained is
+what settles. At an end of the range LSQ gives all to the step. The tap is `FakeQuantize`, as in
+calibration and in simulation: only the grids it is given know that something is learned.
 """
 
 from __future__ import annotations
@@ -95,16 +95,10 @@ def _lsq(
     lo, hi = ends(zero_point, lo, hi)
     dx = g * ((x > lo * step) & (x < hi * step))
     dstep = unbroadcast(g * out - dx * x, step) * (g.dtype.type(worth) / step)
-    if zero_point is None:
-        return dx, dstep, None, None, None, None
-    return (
-        dx,
-        dstep,
-        unbroadcast((dx - g) * step, zero_point) * g.dtype.type(worth),
-        None,
-        None,
-        None,
-    )
+    dzero = None
+    if zero_point is not None:
+        dzero = unbroadcast((dx - g) * step, zero_point) * g.dtype.type(worth)
+    return dx, dstep, dzero, None, None, None
 
 
 @overridable

@@ -35,11 +35,11 @@ class Learnable:
 
     Of every affine grid the step is learned, as its logarithm, so that it stays above 0 whatever
     the rate, and one rate serves steps of all sizes. Zero points that are not 0 are learned besides
-    (LSQ+), in steps and rounded in the forward. A bias's step is the product of its input's and its weights', so it follows what
-    they learn and learns nothing itself. Powers of the root of two and twin steps learn their
-    scale; groups, dynamic grids and the rest stay as calibration found them. Grids of 24 bits and
-    more are finer than float32 and are left out, with a bias whose weights are on one: there a step
-    of training is the float one.
+    (LSQ+), in steps and rounded in the forward. A bias's step is the product of its input's and its
+    weights', so it follows what they learn and learns nothing itself. Powers of the root of two and
+    twin steps learn their scale; groups, dynamic grids and the rest stay as calibration found them.
+    Grids of 24 bits and more are finer than float32 and are left out, with a bias whose weights are
+    on one: there a step of training is the float one.
     """
 
     start: QuantizedModel
@@ -119,9 +119,8 @@ def step_of(logarithm: Any) -> Any:
     """Return the step of a logarithm, which counts as 80 where it is further from 0."""
     now = value_of(logarithm)
     near = np.clip(now, -FURTHEST, FURTHEST)
-    return np.exp(
-        logarithm if np.array_equal(near, now) else np.where(near == now, logarithm, near)
-    )
+    inside = near == now
+    return np.exp(logarithm if np.all(inside) else np.where(inside, logarithm, near))
 
 
 def _learns(q: Grid) -> TypeGuard[QParams | ScaledGrid]:
