@@ -6,7 +6,6 @@ stopped goes on where it ended, and a file refuses to go on with anything but wh
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, wait
@@ -16,7 +15,7 @@ from typing import Any, TypeVar, get_type_hints
 
 import numpy as np
 
-from refvit.files import read_json, write_text
+from refvit.files import digest, read_json, write_text
 from refvit.model import Model
 from refvit.progress import Progress
 from refvit.quant.recipe import recipe as find_recipe
@@ -44,7 +43,7 @@ def filled(
     what is finished stays in the file.
     """
     done, recipes = restored(kept, kind, about)
-    left = [key for key in wanted if key not in done]
+    left = [key for key in dict.fromkeys(wanted) if key not in done]
     bar = Progress(what, len(wanted), "cells", done=len(wanted) - len(left))
     for key, found in as_finished(cell, left, executor):
         done[key] = found
@@ -87,18 +86,18 @@ def as_finished(
 
 def identity(model: Model, source: Source, recipes: Sequence[str]) -> dict[str, Any]:
     """Return what results belong to: the source, and digests of the model and of each recipe."""
-    tensors = (name.encode() + np.asarray(t).tobytes() for name, t in model.params.items())
     return {
         "model": Path(model.source).name,
-        "digest": digest(repr((model.config, model.preprocess)).encode() + b"".join(tensors)),
+        "digest": model_digest(model),
         "source": source.name,
         "recipes": {name: digest(find_recipe(name).to_toml().encode()) for name in recipes},
     }
 
 
-def digest(content: bytes) -> str:
-    """Return the first 16 digits of the sha256 of `content`."""
-    return hashlib.sha256(content).hexdigest()[:16]
+def model_digest(model: Model) -> str:
+    """Return a digest of what a model computes: its weights, its configuration, how it is fed."""
+    tensors = (name.encode() + np.asarray(t).tobytes() for name, t in model.params.items())
+    return digest(repr((model.config, model.preprocess)).encode(), *tensors)
 
 
 def restored(
@@ -128,8 +127,12 @@ def difference(found: dict[str, Any], about: dict[str, Any]) -> str | None:
     """Return the first thing in which a file differs from what is asked for; None if it is that."""
     rest = [key for key in about if key not in (*MODEL, "digest", "recipes")]
     for key in (*MODEL, *rest):
-        if found.get(key) != about[key]:
-            return f"holds results of {key} {found.get(key)}, asked are {about[key]}"
+        name, one, other = key, found.get(key), about[key]
+        if isinstance(one, dict) and isinstance(other, dict):
+            name = next((part for part in other if one.get(part) != other[part]), key)
+            one, other = one.get(name, one), other.get(name, other)
+        if one != other:
+            return f"holds results of {name} {one}, asked are {other}"
     if found.get("digest") != about["digest"]:
         return f"holds results of another model {about['model']}: its weights or fields differ"
     for name, lines in about["recipes"].items():

@@ -6,6 +6,7 @@ file system: a reader never sees half of it, and a writer that dies leaves the o
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -144,6 +145,18 @@ def write_bytes(path: Path, content: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def digest(*parts: bytes) -> str:
+    """Return the first 16 digits of the sha256 of `parts`, one after the other.
+
+    >>> digest(b"a", b"bc") == digest(b"abc")
+    True
+    """
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(part)
+    return found.hexdigest()[:16]
 
 
 def new_directory(path: Path) -> Path:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,33 +23,39 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refvit.cells import digest, filled, identity
+from refvit.cells import filled, identity
 from refvit.compare import weight_bytes
 from refvit.evaluate import evaluate
+from refvit.files import digest
 from refvit.integer import compile
 from refvit.matching import one_of
 from refvit.methods import best, fitted
 from refvit.model import Model
 from refvit.quant import QuantizedModel
 from refvit.quant.recipe import recipe as find_recipe
-from refvit.sources import Source, pixels_of
+from refvit.sources import Folder, Source, pixels_of
 from refvit.train_from import learn
 from refvit.train_recipe import TrainRecipe
 
 RECIPES = ("w8a8", "w4a8", "w4a4", "w3a3")
 LONGER = 4
+TRAINED = ("qat", "qat-long")
+DATA_FREE = ("data-free", "data-free-tuned")
 USUAL = ("ptq", "qat", "data-free", "data-free-tuned")
 
 
 @dataclass(frozen=True)
 class Means:
-    """What the routes may use: images to test on (None: all), real images to calibrate on,
-    training, and pixels [n, C, H, W] that the model made, None where no route asks for them."""
+    """What the routes may use: images to test on (None: all), real images to calibrate on, the
+    fields of a `TrainRecipe` that say how to train, and pixels [n, C, H, W] that the model made,
+    None where no route asks for them. Beside `state`, if it is given, every training keeps what it
+    resumes from when it is stopped."""
 
     count: int | None
     calibration: int
-    training: TrainRecipe
+    training: Mapping[str, Any]
     made: NDArray[Any] | None = None
+    state: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -76,13 +82,21 @@ def ptq(model: Model, source: Source, recipe: str, means: Means) -> QuantizedMod
 
 def qat(model: Model, source: Source, recipe: str, means: Means) -> QuantizedModel:
     """Trained on with labels, on grids that learn."""
-    return learn(model, source, replace(means.training, start=model.source, qat=recipe))
+    training = TrainRecipe(**{**means.training, "start": model.source, "qat": recipe})
+    if means.state is None:
+        return learn(model, source, training)
+    name = f"{means.state.name}.{Path(recipe).stem}.{training.images}.state"
+    state = means.state.with_name(name)
+    learned = learn(model, source, training, state)
+    state.unlink(missing_ok=True)
+    return learned
 
 
 def qat_long(model: Model, source: Source, recipe: str, means: Means) -> QuantizedModel:
     """The same on four times the images: few bits need more of them."""
-    training = replace(means.training, images=LONGER * means.training.images)
-    return qat(model, source, recipe, replace(means, training=training))
+    images = LONGER * means.training.get("images", TrainRecipe.images)
+    longer = {**means.training, "images": images}
+    return qat(model, source, recipe, replace(means, training=longer))
 
 
 def data_free(model: Model, source: Source, recipe: str, means: Means) -> QuantizedModel:
@@ -147,9 +161,12 @@ def arrivals(
     """
     for route in routes:
         one_of(route, ROUTES, "route")
-    if any(ROUTES[route] in (data_free, data_free_tuned) for route in routes):
+    if set(routes) & set(DATA_FREE):
         _made(means)
-    about = identity(model, source, recipes) | said_of(means)
+    if set(routes) & set(TRAINED) and isinstance(source, Folder):
+        raise ValueError(f"{source.name} has no images but those it is tested on; use idx:DIR")
+    top1 = evaluate(model, source, means.count).top1
+    about = identity(model, source, recipes) | said_of(means) | {"float_top1": top1}
     wanted = [(route, recipe) for route in routes for recipe in recipes]
     cell = partial(partial(arrival, means=means), model, source)
     return filled("routes", Arrival, cell, wanted, about, executor, kept)
@@ -159,7 +176,7 @@ def said_of(means: Means) -> dict[str, Any]:
     """Return what the cells of a file have in common besides the model, as data for JSON."""
     made = None if means.made is None else digest(np.ascontiguousarray(means.made).tobytes())
     return {
-        "count": means.count, "calibration": means.calibration, "training": asdict(means.training),
+        "count": means.count, "calibration": means.calibration, "training": dict(means.training),
         "made": made, "made_images": 0 if means.made is None else len(means.made),
     }  # fmt: skip
 

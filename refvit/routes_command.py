@@ -8,16 +8,22 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
+from refvit.cells import model_digest
 from refvit.command import calibration_images, check_jobs, float_model, processes
 from refvit.compare_command import resumable
 from refvit.evaluate import evaluate
-from refvit.files import writable
+from refvit.files import read_json, writable
+from refvit.model import Model
 from refvit.quant import PRESETS
-from refvit.routes import RECIPES, ROUTES, USUAL, Means, arrivals, table
+from refvit.routes import DATA_FREE, RECIPES, ROUTES, TRAINED, USUAL, Means, arrivals, table
 from refvit.sources import parse_source, pixels_of
+from refvit.synthesize_command import CARD
 from refvit.train_recipe import TrainRecipe, read_recipe
 
 CALIBRATION = 1024
+DECIDED = ("model", "data", "pool", "labels", "difficulty", "start", "qat")
 
 
 def add_routes(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +38,7 @@ def add_routes(parser: argparse.ArgumentParser) -> None:
         help=f"{', '.join(PRESETS)}, or TOML files",
     )  # fmt: skip
     parser.add_argument("--made", type=Path, metavar="DIR", help="images of refvit synthesize")
-    parser.add_argument("--training", default="qat", metavar="RECIPE", help="how qat trains (qat)")
+    parser.add_argument("--training", metavar="RECIPE", help="how qat trains (qat)")
     parser.add_argument("--images", type=int, metavar="N", help="that qat sees (as its recipe)")
     parser.add_argument("--count", type=int, metavar="N", help="test images (all, or 10,000)")
     parser.add_argument(
@@ -49,15 +55,11 @@ def run_routes(args: argparse.Namespace) -> tuple[str, Any]:
     images = calibration_images(args, CALIBRATION)
     model = float_model(args, "every route begins at a float model")
     source = parse_source(args.data, model.labels)
-    made = None
-    if args.made is not None:
-        folder = parse_source(f"folder:{args.made}", model.labels)
-        made = pixels_of(model.preprocess, folder.test(0, sys.maxsize)[0])
-    seen = {} if args.images is None else {"images": args.images}
-    training = TrainRecipe(**(read_recipe(args.training) | {"start": args.model} | seen))
+    refuse_unused(args)
     if args.out is not None:
         writable(args.out)
-    means = Means(args.count, images, training, made)
+    made = None if args.made is None else made_by(model, args.made)
+    means = Means(args.count, images, training_of(args), made, args.out)
     with resumable(args.out), processes(args.jobs) as pool:
         found = arrivals(model, source, means, args.routes, args.recipes, pool, args.out)
     exact = evaluate(model, source, args.count).top1
@@ -67,3 +69,43 @@ def run_routes(args: argparse.Namespace) -> tuple[str, Any]:
     )
     about = {"float_top1": exact, "cells": [asdict(a) for a in found]}
     return f"{head}\n\n{table(found)}", about
+
+
+def refuse_unused(args: argparse.Namespace) -> None:
+    """Raise ValueError for an option that none of the routes that are asked for looks at."""
+    for option, users in (
+        ("made", DATA_FREE), ("images", TRAINED), ("training", TRAINED),
+        ("calibration_images", ("ptq",)),
+    ):  # fmt: skip
+        if getattr(args, option) is not None and not set(args.routes) & set(users):
+            raise ValueError(
+                f"--{option.replace('_', '-')} is for {' and '.join(users)}; asked for are "
+                f"{', '.join(args.routes)}"
+            )
+
+
+def training_of(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the fields that say how qat trains; ValueError for those that the table decides."""
+    fields = read_recipe(args.training or "qat")
+    fields |= {} if args.images is None else {"images": args.images}
+    for name in DECIDED:
+        if name in fields:
+            raise ValueError(
+                f"{args.training!r} says {name} = {fields[name]!r}, which the table decides; leave "
+                "it out"
+            )
+    TrainRecipe(**fields, start=args.model, qat=args.recipes[0])
+    return fields
+
+
+def made_by(model: Model, folder: Path) -> NDArray[Any]:
+    """Return the pixels of the images in a folder that `refvit synthesize` wrote for `model`;
+    ValueError for any other folder."""
+    card = folder / CARD
+    if not card.is_file() or read_json(card).get("digest") != model_digest(model):
+        raise ValueError(
+            f"{str(folder)!r} does not hold images that this model made; make them with refvit "
+            "synthesize MODEL --out DIR"
+        )
+    source = parse_source(f"folder:{folder}", model.labels)
+    return pixels_of(model.preprocess, source.test(0, sys.maxsize)[0])

@@ -132,6 +132,18 @@ def class_folder(label: str) -> str:
     return label.replace("/", "-").replace("\\", "-")
 
 
+def check_classes(labels: tuple[str, ...]) -> None:
+    """Raise ValueError for two different classes that would share a folder."""
+    seen: dict[str, str] = {}
+    for label in labels:
+        other = seen.setdefault(class_folder(label), label)
+        if other != label:
+            raise ValueError(
+                f"classes {other!r} and {label!r} would share the folder {class_folder(label)!r}; "
+                "rename one"
+            )
+
+
 @dataclass(frozen=True)
 class Folder:
     """A folder with one folder of image files for each class, which `class_folder` names; the
@@ -184,6 +196,7 @@ def parse_source(text: str, labels: tuple[str, ...]) -> Source:
     if kind == "idx":
         return Idx(Path(where), labels)
     found = sorted(path.name for path in Path(where).iterdir() if path.is_dir())
+    check_classes(labels)
     missing = [label for label in map(class_folder, labels) if label not in found]
     if missing:
         raise FileNotFoundError(

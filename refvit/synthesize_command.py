@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 import refvit
+from refvit.cells import model_digest
 from refvit.command import float_model
 from refvit.files import new_directory, whole_directory
 from refvit.model import Model, batched
 from refvit.quant import prior_labels, synthesize
 from refvit.quant.datafree import BATCH, STEPS, patch_entropy, valid
-from refvit.sources import class_folder
+from refvit.sources import check_classes, class_folder
 
 SHEET, CARD = "contact_sheet.png", "card.json"
 SHOWN, ACROSS, LEAST, CAPTION = 100, 8, 96, 14  # of a sheet: images, in a row, and pixels
@@ -51,8 +52,9 @@ def run_synthesize(args: argparse.Namespace) -> tuple[str, Any]:
     pixels = synthesize(model, args.count, args.seed, args.steps, args.batch, args.entropy)
     names = [f"{class_folder(model.labels[k])}/{i:03}.png" for i, k in enumerate(labels)]
     about = {
-        "model": args.model, "count": args.count, "seed": args.seed, "steps": args.steps,
-        "batch": args.batch, "worth": args.entropy, "refvit": refvit.__version__,
+        "model": args.model, "digest": model_digest(model), "count": args.count,
+        "seed": args.seed, "steps": args.steps, "batch": args.batch, "worth": args.entropy,
+        "refvit": refvit.__version__,
         **measured(model, pixels, labels),
     }  # fmt: skip
     write(args.out, model, pixels, names, about)
@@ -65,7 +67,8 @@ def run_synthesize(args: argparse.Namespace) -> tuple[str, Any]:
 
 
 def check_folders(labels: tuple[str, ...]) -> None:
-    """Raise ValueError for a class whose name cannot be a folder's."""
+    """Raise ValueError for a class whose name cannot be a folder's, or that would share one."""
+    check_classes(labels)
     for label in map(class_folder, labels):
         if label in ("", ".", "..") or "\0" in label or len(label.encode()) > LONGEST:
             raise ValueError(f"every class has a folder of its name, which {label!r:.60} cannot be")

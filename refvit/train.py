@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from refvit.augment import augment, parse
 from refvit.autodiff import value_and_gradients
-from refvit.files import read_tensors, write_tensors
+from refvit.files import digest, read_tensors, write_tensors
 from refvit.images import Preprocess
 from refvit.losses import DISTILLATIONS, cross_entropy
 from refvit.models import Config, forward, random_params
@@ -148,14 +148,15 @@ def train(
 
     `student` is what learns and from where, by default the recipe's model from random weights.
 
-    If `path` exists the run goes on from it; ValueError if it belongs to another recipe, or if
-    the loss stops being finite. The file is replaced atomically every `save_every` seconds and
-    when interrupted, always with a whole step.
+    If `path` exists the run goes on from it; ValueError if it belongs to another recipe, other
+    images or what began otherwise, or if the loss stops being finite. The file is replaced
+    atomically every `save_every` seconds and when interrupted, always with a whole step.
     """
     student = student or newborn(recipe)
     cfg = student.config
     ready = student.preprocess or preprocess_of(cfg)
-    state = kept = _restore(recipe, student.tensors, path)
+    begins = digest(source.name.encode(), *(t.tobytes() for t in student.tensors.values()))
+    state = kept = _restore(recipe, student.tensors, path, begins)
     pool = ThreadPoolExecutor(recipe.shards)
     bar = Progress(f"train {recipe.model}", recipe.images, done=state.step * recipe.batch)
     loss, right = math.log(cfg.classes), 1 / cfg.classes
@@ -170,13 +171,13 @@ def train(
             loss, right = 0.98 * loss + 0.02 * now, 0.98 * right + 0.02 * hit
             bar.advance(recipe.batch, f"loss {loss:.3f}  accuracy {right:.1%}")
             if time.monotonic() - saved >= save_every:
-                _save(recipe, state, path)
+                _save(recipe, state, path, begins)
                 kept, saved = state, time.monotonic()
     finally:
         pool.shutdown()
         bar.close()
         if state is not kept:
-            _save(recipe, state, path)
+            _save(recipe, state, path, begins)
     return Params(state.average or state.params)
 
 
@@ -202,13 +203,18 @@ def preprocess_of(cfg: Config) -> Preprocess:
     return Preprocess(cfg.image, (0.5,) * cfg.channels, (0.5,) * cfg.channels)
 
 
-def _restore(recipe: TrainRecipe, tensors: Arrays, path: Path | None) -> TrainState:
+def _restore(recipe: TrainRecipe, tensors: Arrays, path: Path | None, begins: str) -> TrainState:
     start = fresh(tensors, recipe.ema > 0)
     if path is None or not path.exists():
         return start
     stored, meta = read_tensors(path)
     if not _is_of(recipe, meta.get("recipe", "")):
         raise ValueError(f"{path} belongs to another run ({meta.get('recipe')}); name a new file")
+    if meta.get("begins", begins) != begins:
+        raise ValueError(
+            f"{path} belongs to another run: its images, or the weights and grids it began with, "
+            "were others; name a new file"
+        )
     kinds = PARTS if recipe.ema else PARTS[:3]
     wanted = {f"{kind}/{name}" for kind in kinds for name in start.params}
     if set(stored) != wanted or not meta.get("step", "").isdigit():
@@ -226,10 +232,11 @@ def _is_of(recipe: TrainRecipe, said: str) -> bool:
         return False
 
 
-def _save(recipe: TrainRecipe, state: TrainState, path: Path | None) -> None:
+def _save(recipe: TrainRecipe, state: TrainState, path: Path | None, begins: str) -> None:
     if path is None:
         return
     kept = (state.params, state.first, state.second, state.average)
     parts = zip(PARTS, kept, strict=True)
     flat = {f"{kind}/{name}": tensor for kind, part in parts for name, tensor in part.items()}
-    write_tensors(path, flat, {"recipe": json.dumps(asdict(recipe)), "step": str(state.step)})
+    said = {"recipe": json.dumps(asdict(recipe)), "step": str(state.step), "begins": begins}
+    write_tensors(path, flat, said)

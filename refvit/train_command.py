@@ -6,13 +6,13 @@ import argparse
 import hashlib
 import json
 import shlex
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from refvit.checkpoints import save_model
+from refvit.checkpoints import find_model, save_model
 from refvit.evaluate import Evaluation, evaluate
 from refvit.files import writable, write_text
 from refvit.model import Model
@@ -60,18 +60,31 @@ def run_train(args: argparse.Namespace) -> tuple[str, Any]:
     given = {n: getattr(args, f"train_{n}") for n in names if hasattr(args, f"train_{n}")}
     name = args.recipe or ("qat" if given.get("qat") else "nano_vit")
     recipe = TrainRecipe(**(read_recipe(name) | given))
-    out: Path = args.out
+    check_out(args.out, recipe)
+    if args.test < 1:
+        raise ValueError(f"--test is at least 1 image, got {args.test}")
+    if not recipe.start:
+        return run_new(recipe, args, name, given)
+    recipe = replace(recipe, data="idx" if args.data else "shapes10")
+    data = " --data DIR" if args.data else ""
+    test = "" if args.test == EVALUATION else f" --test {args.test}"
+    return run_from(recipe, args, {
+        "name": recipe.start, "recipe": asdict(recipe), "numpy": np.__version__,
+        "command": f"{spoken(name, given)}{data}{test} --out {args.out.name}",
+    })  # fmt: skip
+
+
+def check_out(out: Path, recipe: TrainRecipe) -> None:
+    """Make the folder of `out`; raise ValueError or OSError if the model, its card or its state
+    cannot be written, or would overwrite a model that is read."""
     if out.suffix != ".safetensors":
         raise ValueError(f"--out names a .safetensors file, got {str(out)!r}")
+    for name in filter(None, (recipe.start, recipe.teacher)):
+        if out.exists() and find_model(name).resolve() == out.resolve():
+            raise ValueError(f"--out {str(out)!r} is the model that is read; name a new file")
     out.parent.mkdir(parents=True, exist_ok=True)
-    writable(out)
-    if recipe.start:
-        data = " --data DIR" if args.data else ""
-        return run_from(recipe, args, {
-            "name": recipe.start, "recipe": asdict(recipe), "numpy": np.__version__,
-            "command": f"{spoken(name, given)}{data} --out {out.name}",
-        })  # fmt: skip
-    return run_new(recipe, args, name, given)
+    for path in (out, out.with_suffix(".json"), out.with_name(out.name + ".state")):
+        writable(path)
 
 
 def run_new(

@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from refvit.checkpoints import find_model, load_model, save_model
+from refvit.cells import model_digest
+from refvit.checkpoints import save_model
 from refvit.evaluate import evaluate
 from refvit.files import write_text
 from refvit.integer import compile
@@ -20,7 +21,7 @@ from refvit.quant import Learnable, QuantizedModel
 from refvit.quant.recipe import recipe as find_recipe
 from refvit.sources import Source, pixels_of
 from refvit.train import Student, train
-from refvit.train_inputs import source_of, teacher_of
+from refvit.train_inputs import source_of, start_of, teacher_of
 from refvit.train_recipe import TrainRecipe
 
 
@@ -29,14 +30,15 @@ def run_from(
 ) -> tuple[str, dict[str, Any]]:
     """Train on from `recipe.start`, test, and write what came of it, its card beside it; return a
     line and the card, which begins with `about`."""
-    model = load_model(find_model(recipe.start))
+    model = start_of(recipe)
     source, out = source_of(recipe, args.data, model.config, model.labels), args.out
     state, began = out.with_name(out.name + ".state"), time.monotonic()
     if recipe.qat:
         learned: Model | QuantizedModel = learn(model, source, recipe, state)
     else:
         learned = tuned(model, source, recipe, state)
-    card = about | {"minutes": round((time.monotonic() - began) / 60, 1)}
+    minutes = round((time.monotonic() - began) / 60, 1)
+    card = about | {"data": source.name, "start_digest": model_digest(model), "minutes": minutes}
     card |= teacher_of(recipe, model.config, model)[1] | tested(model, learned, source, args.test)
     shown = "in floats"
     if isinstance(learned, QuantizedModel):
@@ -57,13 +59,15 @@ def learn(
     model: Model, source: Source, recipe: TrainRecipe, state: Path | None = None
 ) -> QuantizedModel:
     """Return `model` after quantization-aware training; what a stopped run resumes from lies in
-    `state`.
+    `state`. What the engine would refuse at the end is refused before training, ValueError or
+    OverflowError.
 
     Grids begin where `recipe.method` finds them. The teacher is the float model itself unless the
     recipe names one.
     """
     pixels = pixels_of(model.preprocess, source.calibration(recipe.calibration))
     start = Learnable(method(recipe.method)(model, pixels, find_recipe(recipe.qat)))
+    compile(start.start)  # what the engine refuses is refused before it is trained
     penalty = (lambda leaves: start.damping(leaves) * recipe.damping) if recipe.damping else None
     student = Student(model.config, start.tensors, start.tap, model.preprocess, penalty)
     teacher, _ = teacher_of(recipe, model.config, model)

@@ -9,12 +9,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+import refvit
 from refvit.checkpoints import find_model, load_model
 from refvit.model import Model
 from refvit.models import Config
 from refvit.sources import Idx, Shapes10, Source
 from refvit.train import Teacher
 from refvit.train_recipe import TrainRecipe
+
+
+def start_of(recipe: TrainRecipe) -> Model:
+    """Return the float model that training goes on from; ValueError if it is compiled already."""
+    model = refvit.load(recipe.start)
+    if not isinstance(model, Model):
+        raise ValueError(f"training goes on from a float model; {recipe.start} is compiled")
+    return model
 
 
 def source_of(

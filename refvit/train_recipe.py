@@ -64,11 +64,25 @@ class TrainRecipe:
                 f"data is one of {', '.join(DATA)} and distill one of {', '.join(DISTILLATIONS)}; "
                 f"got {self.data!r} and {self.distill!r}"
             )
-        self._check_model()
-        self._check_numbers()
-        parse(self.augment)
         if self.qat and not self.start:
             raise ValueError(f"qat {self.qat!r} quantizes a trained model; name it with --from")
+        self._check_model()
+        self._check_numbers()
+        self._check_uses()
+        parse(self.augment)
+
+    def _check_uses(self) -> None:
+        """Refuse what would change nothing."""
+        for names, used, by in (
+            (("model", "labels"), not self.start, "begins anew; what --from names has its own"),
+            (("damping", "method", "calibration"), self.qat, "quantizes; name a recipe with --qat"),
+            (("distill", "temperature"), self.teacher or self.qat,
+             "learns from a teacher; name one with --teacher, or a recipe with --qat"),
+        ):  # fmt: skip
+            for name in names:
+                value = getattr(self, name)
+                if not used and value != getattr(TrainRecipe, name):
+                    raise ValueError(f"{name} {value!r} is for training that {by}")
 
     def _check_numbers(self) -> None:
         if self.shards < 1 or self.batch % self.shards:
@@ -80,10 +94,12 @@ class TrainRecipe:
             )
         if not (0 < self.rate < math.inf and 0 < self.clip < math.inf):
             raise ValueError(f"rate and clip are above 0; got {self}")
-        not_below = min(self.warmup, self.damping)
-        if not (0 <= self.decay < 1 and 0 <= self.ema < 1 and 0 <= not_below < math.inf):
+        if not (0 <= self.decay < 1 and 0 <= self.ema < 1):
+            raise ValueError(f"decay and ema lie in [0, 1); got {self.decay} and {self.ema}")
+        if self.warmup < 0 or not 0 <= self.damping < math.inf or self.calibration < 1:
             raise ValueError(
-                f"decay and ema lie in [0, 1), warmup and damping are not below 0; got {self}"
+                "warmup and damping are finite and not below 0, calibration is at least 1 image; "
+                f"got {self.warmup}, {self.damping} and {self.calibration}"
             )
         shares = (self.difficulty, self.smoothing, self.alpha)
         if not all(0 <= share <= 1 for share in shares) or self.smoothing == 1 or self.seed < 0:

@@ -32,6 +32,7 @@ from refvit.quant import (
 from refvit.quant.lsq import LearnedGrid, LearnedScale, Straight, lsq, scaled, straight_through
 from refvit.sources import Shapes10, pixels_of
 from refvit.train import Batch, Student, gradients, train
+from refvit.train_from import learn
 from refvit.train_recipe import TrainRecipe, read_recipe
 
 
@@ -337,6 +338,32 @@ def test_the_command_trains_on_and_writes_an_engine_that_replays(tmp_path, capsy
     capsys.readouterr()
 
 
+def test_a_teacher_and_damping_change_what_is_learned():
+    base = {"start": "nano_vit", "qat": "w3a3", "images": 64, "batch": 32, "warmup": 0,
+            "calibration": 16, "shards": 1}  # fmt: skip
+    model, ways = refvit.load("nano_vit"), ({}, {"alpha": 0.0}, {"damping": 1.0})
+    found = [learn(model, Shapes10(), TrainRecipe(**base, **way)).params for way in ways]
+    other = [learn(model, Shapes10(), TrainRecipe(**base, teacher="nano_swin")).params]
+    for i, one in enumerate(found + other):
+        for two in (found + other)[:i]:
+            assert any(not np.array_equal(two[name], t) for name, t in one.items())
+
+
+def test_what_the_engine_refuses_is_refused_before_training(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("refvit.train_from.train", None)
+    named = tmp_path / "asymmetric.toml"
+    named.write_text(ASYMMETRIC.to_toml())
+    out = tmp_path / "out" / "e.safetensors"
+    asked = ["train", "--from", "nano_vit", "--out", str(out), "--qat"]
+    for argv, said in (
+        ([str(named), "--method", "mse"], "the engine is symmetric"),
+        (["w4a4", "--method", "dynamic"], "found at run time"),
+    ):
+        assert main([*asked, *argv]) == 2
+        assert said in capsys.readouterr().err
+    assert not list(out.parent.iterdir())
+
+
 def test_a_float_model_goes_on_without_grids(tmp_path, capsys):
     out = tmp_path / "tuned.safetensors"
     asked = ["train", "nano_vit", "--from", "nano_vit", "--images", "256", "--rate", "1e-5",
@@ -354,6 +381,12 @@ def test_a_float_model_goes_on_without_grids(tmp_path, capsys):
         (["--qat", "w4a4"], "name it with --from"),
         (["--qat", "w9a9", "--from", "nano_vit"], "no recipe 'w9a9'"),
         (["--qat", "w4a4", "--from", "nano_vti"], "nano_vit"),
+        (["--from", "nano_vit", "--damping", "5"], "damping 5.0 is for training that quantizes"),
+        (["--from", "nano_vit", "--model", "nano_swin"], "what --from names has its own"),
+        (["--qat", "w4a4", "--from", "nano_vit", "--damping", "inf"], "not below 0, calibration"),
+        (["--qat", "w4a4", "--from", "nano_vit", "--calibration", "0"], "at least 1 image"),
+        (["--qat", "w4a4", "--from", "nano_vit", "--test", "0"], "--test is at least 1 image"),
+        (["qat"], "is for training that learns from a teacher"),
     ],
 )
 def test_what_cannot_be_trained_is_one_line(asked, said, tmp_path, capsys):

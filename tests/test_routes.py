@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from unittest.mock import Mock
 
 import numpy as np
@@ -10,8 +11,8 @@ import pytest
 import refvit
 from refvit.cli import main
 from refvit.routes import ROUTES, Arrival, Means, arrival, arrivals, table
-from refvit.sources import Shapes10
-from refvit.train_recipe import TrainRecipe
+from refvit.sources import Folder, Shapes10
+from refvit.train import advanced
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,7 @@ def means(model, monkeypatch):
     """Little of everything."""
     monkeypatch.setattr("refvit.methods.STEPS", 2)
     made = np.random.default_rng(0).normal(size=(8, 3, 32, 32)).astype(np.float32)
-    return Means(40, 8, TrainRecipe(start="nano_vit", images=32, batch=16, warmup=0), made)
+    return Means(40, 8, {"images": 32, "batch": 16, "warmup": 0}, made)
 
 
 def test_every_route_ends_in_accuracies_of_what_it_made(model, means):
@@ -35,7 +36,6 @@ def test_every_route_ends_in_accuracies_of_what_it_made(model, means):
         assert cell.top1 == refvit.evaluate(quantized, count=40).top1
         assert cell.integer_top1 == refvit.evaluate(engine, count=40).top1
         assert (cell.route, cell.count) == (route, 40)
-        assert 0 < cell.minutes < 5 or cell.minutes == 0
     assert len({cell.bytes for cell in found.values()}) == 1  # all on the same grids of weights
 
 
@@ -57,7 +57,7 @@ def test_a_table_resumes_and_belongs_to_its_means(model, means, tmp_path, monkey
     others = {
         "count": replace(means, count=41),
         "calibration": replace(means, calibration=9),
-        "training": replace(means, training=replace(means.training, images=64)),
+        "images": replace(means, training={**means.training, "images": 64}),
         "made": replace(means, made=means.made + np.float32(1)),
     }
     for what, other in others.items():
@@ -67,6 +67,8 @@ def test_a_table_resumes_and_belongs_to_its_means(model, means, tmp_path, monkey
 
 def test_mistakes_are_found_before_anything_is_computed(model, means, monkeypatch):
     monkeypatch.setattr("refvit.routes.arrival", Mock(side_effect=AssertionError))
+    with pytest.raises(ValueError, match="no images but those it is tested on"):
+        arrivals(model, Folder(Path("any"), model.labels), means, ["qat-long"])
     for given, said in (
         ((means, ["qta"]), "no route 'qta'; there are ptq, qat"),
         ((means, ["qat"], ["w9a9"]), "no recipe 'w9a9'"),
@@ -92,8 +94,51 @@ def test_the_command_takes_the_images_of_synthesize(tmp_path, capsys, monkeypatc
     assert table([Arrival(**cell) for cell in about["cells"]]) in said
     assert main([*asked, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["cells"] == about["cells"]
-    assert main([*asked[:2], "--made", str(tmp_path / "none")]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
+    assert about["float_top1"] == refvit.evaluate(refvit.load("nano_vit"), count=40).top1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["made", "routes.json"]
+
+
+def test_mistakes_of_the_command_are_one_line(tmp_path, capsys):
+    made, odd = tmp_path / "made", tmp_path / "odd.toml"
+    odd.write_text("pool = 100\n")
+    assert main(["synthesize", "nano_swin", "--count", "2", "--steps", "2", "--out",
+                 str(made)]) == 0  # fmt: skip
+    capsys.readouterr()
+    for argv, said in (
+        (["--made", str(tmp_path / "none")], "does not hold images that this model made"),
+        (["--made", str(made)], "does not hold images that this model made"),
+        (["--routes", "qat", "--made", str(made)], "--made is for data-free and data-free-tuned"),
+        (["--routes", "ptq", "--images", "9"], "--images is for qat and qat-long; asked for are"),
+        (["--routes", "qat", "--training", str(odd)], "says pool = 100, which the table decides"),
+        (["--routes", "qat", "--images", "1"], "sees at least one batch"),
+    ):
+        assert main(["routes", "nano_vit", *argv]) == 2
+        err = capsys.readouterr().err
+        assert said in err
+        assert err.count("\n") == 1
+
+
+def test_a_training_that_is_stopped_goes_on(model, means, tmp_path, monkeypatch):
+    """Its state lies beside the table until the cell is there."""
+    kept = tmp_path / "routes.json"
+    means = replace(means, training={**means.training, "images": 80}, state=kept)
+    whole = ROUTES["qat"](model, Shapes10(), "w8a8", replace(means, state=None))
+    steps = []
+
+    def stopping(*args):
+        steps.append(args)
+        if len(steps) == 3:
+            raise KeyboardInterrupt
+        return advanced(*args)
+
+    monkeypatch.setattr("refvit.train.advanced", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        ROUTES["qat"](model, Shapes10(), "w8a8", means)
+    assert [path.suffix for path in tmp_path.iterdir()] == [".state"]
+    again = ROUTES["qat"](model, Shapes10(), "w8a8", means)
+    assert len(steps) == 3 + 3
+    assert not list(tmp_path.iterdir())
+    assert all(np.array_equal(again.params[name], t) for name, t in whole.params.items())
 
 
 def test_a_table_has_a_dash_where_there_is_no_cell():
