@@ -7,6 +7,7 @@ from refvit.accel.row import Row
 from refvit.accel.simulate import simulate
 from refvit.accel.stepped import step_gemm
 from refvit.accel.systolic import gemm_cycles, mapping_efficiency, sram_reads
+from refvit.accel.timeline import Timeline, timeline
 from refvit.accel.workload import Layer, workload
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Report",
     "Roofline",
     "Row",
+    "Timeline",
     "gemm_cycles",
     "machine",
     "mapping_efficiency",
@@ -23,5 +25,6 @@ __all__ = [
     "simulate",
     "sram_reads",
     "step_gemm",
+    "timeline",
     "workload",
 ]
