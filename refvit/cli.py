@@ -33,6 +33,7 @@ from refvit.quantize_command import (
     run_prove,
     run_quantize,
 )
+from refvit.roofline_command import add_roofline, run_roofline
 from refvit.routes_command import add_routes, run_routes
 from refvit.synthesize_command import add_synthesize, run_synthesize
 from refvit.train_command import add_train, run_train
@@ -235,6 +236,8 @@ COMMANDS: dict[str, tuple[Command, str, Callable[[Any], None]]] = {
     "spec": (run_spec, "the specification of the integer engine", add_spec),
     "doctor": (run_doctor, "is this machine's arithmetic exact", add_doctor),
     "simulate": (_simulate, "cycles, traffic and energy of every layer", _simulate_options),
+    "roofline": (run_roofline, "operations, bytes and attainable speed, on machines and GPUs",
+                 _with(add_roofline)),
     "train": (run_train, "train a model on shapes10, resumable", add_train),
     "pull": (run_pull, "download a model of the Hugging Face Hub", add_pull),
 }  # fmt: skip

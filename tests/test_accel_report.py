@@ -234,7 +234,7 @@ def test_the_roofline_has_the_intensities_of_vit_base(name):
     ("name", "intensity"), [("deit_tiny", 88.2), ("deit_small", 136.2), ("vit_base", 197.7)]
 )
 def test_the_roofline_has_the_intensities_of_whole_models(name, intensity):
-    """The recorded ones count q, k and v apart and the positions' sum once more: 0.5 % of slack."""
+    """To the last digit in test_accel_roofline."""
     assert roofline(VARIANTS[name]).intensity == pytest.approx(intensity, rel=5e-3)
 
 

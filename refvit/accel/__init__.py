@@ -1,5 +1,6 @@
 """The accelerator: cycles, traffic and energy of a model's layers on a systolic array."""
 
+from refvit.accel.gpus import GPUS, Gpu
 from refvit.accel.machine import MACHINES, Machine, machine
 from refvit.accel.report import Report
 from refvit.accel.roofline import Roofline, roofline
@@ -11,7 +12,9 @@ from refvit.accel.timeline import Timeline, timeline
 from refvit.accel.workload import Layer, workload
 
 __all__ = [
+    "GPUS",
     "MACHINES",
+    "Gpu",
     "Layer",
     "Machine",
     "Report",
