@@ -37,6 +37,7 @@ from refvit.roofline_command import add_roofline, run_roofline
 from refvit.routes_command import add_routes, run_routes
 from refvit.synthesize_command import add_synthesize, run_synthesize
 from refvit.train_command import add_train, run_train
+from refvit.validate_command import add_validate, run_validate
 from refvit.vectors_command import add_vectors, run_vectors
 
 Command = Callable[[argparse.Namespace], tuple[str, Any]]
@@ -238,6 +239,8 @@ COMMANDS: dict[str, tuple[Command, str, Callable[[Any], None]]] = {
     "simulate": (_simulate, "cycles, traffic and energy of every layer", _simulate_options),
     "roofline": (run_roofline, "operations, bytes and attainable speed, on machines and GPUs",
                  _with(add_roofline)),
+    "validate": (run_validate, "the accelerator against recordings, papers and silicon",
+                 add_validate),
     "train": (run_train, "train a model on shapes10, resumable", add_train),
     "pull": (run_pull, "download a model of the Hugging Face Hub", add_pull),
 }  # fmt: skip

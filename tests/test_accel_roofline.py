@@ -200,6 +200,9 @@ def test_the_command_shows_layers_widths_and_writes_a_drawing(capsys, tmp_path):
     assert target.read_text().startswith("<svg")
     assert main([*argv[:2], "--every", "--json"]) == 0
     data = json.loads(capsys.readouterr().out)
+    roof = roofline(VARIANTS["deit_tiny"])
+    assert json.loads(roof.to_json()).items() <= data.items()
+    assert roof.table(layers=True).count("blocks.") == 12 * 12
     assert len(data["grid"]) == 2 * len(FORMATS) * len({*MACHINES, *GPUS})
     assert data["ops"] == sum(row["ops"] for row in data["rows"]) == 2_536_403_412
 

@@ -3,7 +3,8 @@
 Conventions, those of the figures that the tests hold it to: an operation is half a MAC; softmax
 takes 5 an element, LayerNorm 7, GELU 8, an addition and a mean 1; every operand is read once and
 every result written once, at `bits`. What an accumulator starts from costs nothing: biases are not
-counted, and neither are the positions, a bias of the patch embedding.
+counted, and neither are the positions, a bias of the patch embedding. Vector operators have the
+peak of GEMMs, as in LLM-Viewer (Yuan et al. 2024): memory bounds them long before.
 
 `fused` keeps on chip what one operator hands to the next: GELU and the sum with the residual follow
 their GEMM, and scores, bias, softmax and context are one operator (Dao et al. 2022). LayerNorm and
@@ -12,6 +13,7 @@ GEMMs that follow each other still meet in memory.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -94,6 +96,18 @@ class Roofline:
     def memory_bound(self) -> float:
         """The share of the time spent in layers that memory bounds."""
         return sum(row.us for row in self.rows if row.bound == "memory") / self.us
+
+    def table(self, layers: bool = False) -> str:
+        """Return a table for a terminal: a line a kind of layer, or each of the `layers`."""
+        from refvit.accel.roof_table import layer_lines, title
+
+        return "\n".join([title(self), "", *layer_lines(self, layers)])
+
+    def to_json(self) -> str:
+        """Return machine, totals and every layer, as JSON."""
+        from refvit.accel.roof_table import as_json
+
+        return json.dumps(as_json(self), indent=2)
 
     def to_svg(self) -> str:
         """Return the drawing: the roof, and a dot for every kind of layer."""
