@@ -28,14 +28,25 @@ def add_validate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--timeline", type=Path, metavar="FILE", help="draw one stepped tile, as SVG"
     )
-    parser.add_argument("--dataflow", default="ws", help="of the timeline: os, ws or is (ws)")
+    parser.add_argument(
+        "--tile",
+        type=int,
+        nargs=5,
+        metavar=("M", "K", "N", "ROWS", "COLS"),
+        help=f"of the timeline ({' '.join(map(str, TILE))})",
+    )
+    parser.add_argument("--dataflow", help="of the timeline: os, ws or is (ws)")
+    parser.add_argument("--overlap", action="store_true", help="folds of the timeline overlap")
 
 
 def run_validate(args: argparse.Namespace) -> tuple[str, Any]:
     """Check everything; exit code 1 if a figure is farther off than is stated."""
+    if args.timeline is None and (args.tile or args.dataflow or args.overlap):
+        raise ValueError("--tile, --dataflow and --overlap are a timeline's; give --timeline FILE")
     if args.timeline is not None:
-        drawing = timeline(*TILE, args.dataflow).to_svg()
-        write_text(writable(args.timeline), drawing)
+        M, K, N, rows, cols = args.tile or TILE
+        drawn = timeline(M, K, N, rows, cols, args.dataflow or "ws", args.overlap)
+        write_text(writable(args.timeline), drawn.to_svg())
     checks = validate(args.records)
     return table(checks), as_json(checks)
 

@@ -121,6 +121,9 @@ def test_the_command_draws_a_tile(tmp_path, capsys):
     target = tmp_path / "tile.svg"
     assert main(["validate", "--timeline", str(target), "--dataflow", "os"]) == 0
     assert "os on 4 x 3 PEs" in target.read_text()
+    tile = ["--tile", "5", "4", "3", "2", "2", "--overlap"]
+    assert main(["validate", "--timeline", str(target), *tile]) == 0
+    assert "ws on 2 x 2 PEs: M=5 K=4 N=3, folds overlapped" in target.read_text()
 
 
 def test_a_mistake_is_one_line(tmp_path, capsys):
@@ -141,6 +144,13 @@ def test_a_mistake_is_one_line(tmp_path, capsys):
     assert main(["validate", "--timeline", str(tmp_path / "a" / "b.svg")]) == 2
     assert main(["validate", "--timeline", str(broken), "--dataflow", "rs"]) == 2
     assert "no dataflow 'rs'" in capsys.readouterr().err
+    for options, message in (
+        (["--overlap"], "give --timeline FILE"),
+        (["--timeline", str(broken), "--tile", "0", "1", "1", "1", "1"], "M is a whole number"),
+        (["--timeline", str(broken), "--tile", "99", "99", "99", "9", "9"], "too large to read"),
+    ):
+        assert main(["validate", *options]) == 2
+        assert message in capsys.readouterr().err
 
 
 def test_the_factor_and_the_tolerances_are_written_down():

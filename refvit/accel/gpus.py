@@ -51,3 +51,13 @@ _CARDS = (
     Gpu("l40", 90.5, 181.0, 362.0, 724.0, 864.0, "NVIDIA L40 data sheet"),
 )
 GPUS = {card.name: card for card in _CARDS}
+
+
+def find_gpu(name: str) -> Gpu | None:
+    """Return the GPU of that name, of any case, or the one that it begins; None if there is none.
+
+    >>> find_gpu("A100").name, find_gpu("H100_SXM").name, find_gpu("edge32")
+    ('a100-40g', 'h100-sxm', None)
+    """
+    key = name.lower().replace("_", "-")
+    return next((card for card in _CARDS if f"{card.name}-".startswith(f"{key}-")), None)

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from refvit.accel.gpus import GPUS, Gpu
+from refvit.accel.gpus import GPUS, Gpu, find_gpu
 from refvit.accel.machine import Machine
 from refvit.accel.machine import machine as find_machine
 from refvit.accel.workload import Layer, workload
@@ -152,11 +152,12 @@ def limits(which: str | Machine | Gpu, bits: int) -> tuple[Machine | Gpu, float,
 
     `which` is a machine, a GPU or the name of one; ValueError lists the names.
     """
-    found = GPUS.get(which.lower(), which) if isinstance(which, str) else which
-    if isinstance(found, Gpu):
-        return found, found.tops(bits) * 1e3, found.gb_per_second, 1000.0
+    if isinstance(which, str):
+        which = find_gpu(which) or which
+    if isinstance(which, Gpu):
+        return which, which.tops(bits) * 1e3, which.gb_per_second, 1000.0
     try:
-        hardware = find_machine(found)
+        hardware = find_machine(which)
     except ValueError as error:
         raise ValueError(f"{error}, and of GPUs {', '.join(GPUS)}") from None
     peak = 2.0 * hardware.rows * hardware.cols
