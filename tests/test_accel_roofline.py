@@ -177,7 +177,7 @@ def test_fusing_keeps_every_operation_and_moves_fewer_bytes(name, bits, batch):
 
 def test_the_drawing_has_a_dot_for_every_kind_of_layer_and_the_ridge():
     for name, fused in (("vit_base", False), ("swin_tiny", True)):
-        roof = roofline(VARIANTS[name], "a100-40g", 8, fused=fused)
+        roof = roofline(VARIANTS[name], "h100-sxm", 8, fused=fused)
         root = ElementTree.fromstring(roof.to_svg())
         width, height = (float(x) for x in root.get("viewBox").split()[2:])
         dots = [node for node in root.iter() if node.tag.endswith("circle")]
@@ -187,6 +187,9 @@ def test_the_drawing_has_a_dot_for_every_kind_of_layer_and_the_ridge():
         for node in dots:
             assert 0 <= float(node.get("cx")) <= width
             assert 0 <= float(node.get("cy")) <= height
+        for node in root.iter("{http://www.w3.org/2000/svg}text"):
+            if node.get("text-anchor") == "end":  # 6.5 pixels a letter, and none cut off
+                assert float(node.get("x")) >= 6.5 * len(node.text)
         assert f"ridge {roof.ridge:.1f}" in roof.to_svg()
 
 

@@ -17,7 +17,7 @@ from refvit.accel.roofline import Dot, Roofline
 
 COLOURS = {"linear": "#0072b2", "matmul": "#e69f00", "other": "#009e73"}  # Okabe and Ito 2008
 INK, FAINT, ROOF = "#222222", "#dddddd", "#d55e00"
-LEFT, TOP, WIDTH, HEIGHT = 64, 46, 470, 320  # pixels: the plot; its key is to the right
+LEFT, TOP, WIDTH, HEIGHT = 84, 46, 470, 320  # pixels: the plot; its key is to the right
 KEY, SHOWN = 20, 17  # pixels between plot and key; lines of the key
 
 
