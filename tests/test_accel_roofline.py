@@ -149,8 +149,10 @@ models = st.sampled_from(["nano_vit", "nano_deit", "nano_swin", "deit_tiny", "sw
 def test_the_roof_is_the_lower_of_peak_and_bandwidth(name, machine, bits, batch, fused):
     roof = roofline(VARIANTS[name], machine, bits, batch, fused)
     for row in roof.rows:
-        assert row.attainable == min(roof.peak, row.ops / row.bytes * (roof.peak / roof.ridge))
-        assert (row.bound == "memory") == (row.intensity < roof.ridge)
+        reach = min(roof.peak, row.intensity * (roof.peak / roof.ridge))
+        assert row.attainable == pytest.approx(reach, rel=1e-12)
+        assert row.attainable <= roof.peak
+        assert (row.bound == "memory") == (row.attainable < roof.peak)
         assert row.gops * row.us == pytest.approx(row.ops / 1e3)
         assert 0 <= row.weight_bytes <= row.bytes
     assert roof.gops <= roof.attainable * roof.clock_mhz / 1e3 * (1 + 1e-12)
