@@ -159,19 +159,29 @@ def _simulate_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--machine", default="edge32", help=f"one of {', '.join(MACHINES)}")
     parser.add_argument("--bits", type=int, default=8, help="width of codes: 4, 8 or 16 (8)")
     parser.add_argument("--batch", type=_positive, default=1, help="images at a time (1)")
-    parser.add_argument("--layers", action="store_true", help="every layer, not sums by block")
+    parser.add_argument(
+        "--all", "--layers", action="store_true", help="every layer, not sums by block"
+    )
+    parser.add_argument(
+        "--unfold", action="append", default=[], metavar="BLOCK",
+        help="the layers of a block, as in blocks.3, or of blocks that match, as in '*.blocks.0'",
+    )  # fmt: skip
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a self-contained page")
     parser.add_argument("--trace", type=Path, metavar="FILE", help="write a Chrome trace")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write a line for each layer")
 
 
 def _simulate(args: argparse.Namespace) -> tuple[str, Any]:
     config = inspect_model.config_of(args.model, dict(args.known))
     report = refvit.simulate(config, machine=args.machine, bits=args.bits, batch=args.batch)
-    wanted = ((args.html, report.to_html), (args.trace, report.to_trace))
+    table = report.table(groups=not args.all, unfold=args.unfold)
+    wanted = (
+        (args.html, report.to_html), (args.trace, report.to_trace), (args.csv, report.to_csv)
+    )  # fmt: skip
     files = [(writable(path), make()) for path, make in wanted if path is not None]
     for path, content in files:
         write_text(path, content)
-    return report.table(groups=not args.layers), json.loads(report.to_json())
+    return table, json.loads(report.to_json())
 
 
 def _info(args: argparse.Namespace) -> tuple[str, Any]:
