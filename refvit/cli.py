@@ -20,6 +20,7 @@ from refvit.command import stop_once
 from refvit.compare_command import add_compare, run_compare
 from refvit.doctor import add_doctor, run_doctor
 from refvit.evaluate_command import add_evaluate, run_evaluate
+from refvit.explore_command import add_explore, run_explore
 from refvit.files import writable, write_text
 from refvit.hub import add_pull, run_pull
 from refvit.integer.specification import add_spec, run_spec
@@ -245,6 +246,7 @@ COMMANDS: dict[str, tuple[Command, str, Callable[[Any], None]]] = {
     "spec": (run_spec, "the specification of the integer engine", add_spec),
     "doctor": (run_doctor, "is this machine's arithmetic exact", add_doctor),
     "simulate": (_simulate, "cycles, traffic and energy of every layer", _simulate_options),
+    "explore": (run_explore, "machines times recipes, and the Pareto front", _with(add_explore)),
     "train": (run_train, "train a model on shapes10, resumable", add_train),
     "pull": (run_pull, "download a model of the Hugging Face Hub", add_pull),
 }  # fmt: skip

@@ -77,7 +77,8 @@ class Scale:
         return self.start + (at - low) / span * (self.end - self.start)
 
     def ticks(self) -> list[float]:
-        """Return round values within the scale: 1, 2 and 5 times powers of ten.
+        """Return round values within the scale: 1, 2 and 5 times powers of ten where these are at
+        least three, else others that lie evenly.
 
         >>> Scale(0, 10, 0, 1).ticks(), Scale(3, 60, 0, 1, log=True).ticks()
         ([0.0, 2.0, 4.0, 6.0, 8.0, 10.0], [5.0, 10.0, 20.0, 50.0])
@@ -85,7 +86,9 @@ class Scale:
         if self.log:
             powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
             every = [float(f"{k}e{power}") for power in powers for k in (1, 2, 5)]
-            return [value for value in every if self.low <= value <= self.high]
+            inside = [value for value in every if self.low <= value <= self.high]
+            if len(inside) >= 3:
+                return inside
         rough = (self.high - self.low or 1.0) / 5
         power = 10.0 ** math.floor(math.log10(rough))
         step = next(k * power for k in (1, 2, 5, 10) if k * power >= rough * 0.999)
