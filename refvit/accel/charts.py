@@ -31,16 +31,19 @@ def roof(machine: Machine, rows: Sequence[Row]) -> str:
     """Draw every GEMM under the roof: operations a DRAM byte against 10**9 operations a second.
 
     Both are of the simulation, so a dot shows what a layer reaches, not what it might; none is
-    above the roof. Layers alike share a dot, and a number beside it leads to its name.
+    above the roof, and one without DRAM traffic is at the right end. Layers alike share a dot, and
+    a number under it leads to its name.
     """
     peak = 2.0 * machine.rows * machine.cols * machine.clock_mhz / 1e3
     ridge = 2.0 * machine.rows * machine.cols / machine.dram_bytes_per_cycle
     alike: dict[tuple[float, float, str], list[str]] = {}
     for row in rows:
-        if row.macs and row.dram_bytes and row.us:
-            place = (2 * row.macs / row.dram_bytes, 2 * row.macs / row.us / 1e3, row.bound)
+        if row.macs and row.us:
+            intensity = 2 * row.macs / row.dram_bytes if row.dram_bytes else math.inf
+            place = (intensity, 2 * row.macs / row.us / 1e3, row.bound)
             alike.setdefault(place, []).append(row.name)
-    xs, ys = [ridge, *(p[0] for p in alike)], [peak, *(p[1] for p in alike)]
+    xs = [ridge, *(place[0] for place in alike if place[0] < math.inf)]
+    ys = [peak, *(place[1] for place in alike)]
     x = Scale(min(xs) / 1.5, max(xs) * 2, 60, 590, log=True)
     height = max(300, 60 + 14 * len(alike))
     y = Scale(min(ys) / 2, peak * 1.5, height - 45, 25, log=True)
@@ -54,8 +57,8 @@ def roof(machine: Machine, rows: Sequence[Row]) -> str:
     ]
     level, last = 0, -math.inf
     for number, (place, names) in enumerate(sorted(alike.items()), 1):
-        level = level + 1 if x(place[0]) - last < 12 else 0
-        last = x(place[0])
+        at = x(min(place[0], x.high))
+        level, last = (level + 1 if at - last < 12 else 0), at
         parts += _numbered(number, last, y(place[1]), level, place, names)
     return picture("roofline", WIDE, height, parts)
 
@@ -67,7 +70,8 @@ def _numbered(
     intensity, speed, bound = place
     tall = 8 + 11 * (level % 14)
     many = f" and {len(names) - 1} more" if len(names) > 1 else ""
-    about = f"{', '.join(names)}: {intensity:,.4g} operations a byte, {speed:,.4g} Gop/s, {bound}"
+    rate = f"{intensity:,.4g} operations a byte" if intensity < math.inf else "no DRAM bytes"
+    about = f"{', '.join(names)}: {rate}, {speed:,.4g} Gop/s, {bound}"
     place_of = 30 + 14 * number
     return [
         dot(x, y, 4, BOUND_COLOURS[bound], about, ' fill-opacity="0.8"'),
