@@ -28,6 +28,7 @@ LABELS = {"uj_low": "uJ, low estimate", "uj_high": "uJ, high estimate", "pes": "
 SHOWN = 40  # lines of a table
 STYLE = (
     "body{font:13px/1.5 system-ui,sans-serif;margin:2em auto;padding:0 1em;max-width:1000px;"
+    "overflow-x:auto;"
     "color:#222;background:#fff}table{border-collapse:collapse;font-variant-numeric:tabular-nums}"
     "th,td{text-align:right;padding:1px 8px;white-space:nowrap}"
     "th:nth-child(-n+3),td:nth-child(-n+3){text-align:left}svg{width:100%}tr.front{font-weight:bold}"
@@ -54,12 +55,21 @@ class Point:
 
 
 def marked(points: Sequence[Point], objectives: Sequence[str]) -> list[Point]:
-    """Return the points, those on the front marked. An objective that was not measured counts for
-    nothing. Raises ValueError if none is left."""
-    asked = [name for name in objectives if name != "top1" or points[0].top1 is not None]
+    """Return the points, those on the front marked.
+
+    Where top-1 was not measured it counts for nothing, and each recipe has a front of its own: of
+    two, the one with fewer bits would always seem better. Raises ValueError if no objective is
+    left.
+    """
+    measured = points[0].top1 is not None
+    asked = [name for name in objectives if name != "top1" or measured]
     if not asked:
         raise ValueError("the only objective, top1, was not measured: give data, or us or uj_high")
-    front = pareto(np.stack([costs(points, name) for name in asked], 1))
+    every = np.stack([costs(points, name) for name in asked], 1)
+    recipes = np.array(["" if measured else point.recipe for point in points])
+    front = np.zeros(len(points), bool)
+    for name in np.unique(recipes):
+        front[recipes == name] = pareto(every[recipes == name])
     return [replace(point, front=bool(on)) for point, on in zip(points, front, strict=True)]
 
 
@@ -93,9 +103,10 @@ class Exploration:
         )
         out = f", {self.left_out:,} impossible ones left out" * bool(self.left_out)
         asked = [name for name in self.objectives if name != "top1" or self.source]
+        each = "" if self.source else " of each recipe"
         return (
             f"{self.machines}: {len(self.points):,} points{out}\n{measured}"
-            f"batch {self.batch}; {len(self.front):,} on the Pareto front of {', '.join(asked)}"
+            f"batch {self.batch}; {len(self.front):,} on the Pareto front{each}: {', '.join(asked)}"
         )
 
     def table(self, every: bool = False) -> str:

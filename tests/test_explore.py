@@ -237,6 +237,24 @@ def test_processes_find_the_same(model):
         assert run(model, executor=pool) == run(model)
 
 
+def test_a_cluster_finds_the_same(model, tmp_path):
+    distributed = pytest.importorskip("distributed", reason="workers come with the cluster extra")
+    own = {"dashboard_address": None, "local_directory": tmp_path}
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, **own) as cluster:
+        with distributed.Client(cluster) as client:
+            found = run(model, executor=client.get_executor(pure=False))
+    assert found.points == run(model).points
+
+
+def test_without_accuracy_each_recipe_has_a_front_of_its_own():
+    both = explore(NANO, GRID, TWO)
+    for recipe in TWO:
+        alone = explore(NANO, GRID, [recipe])
+        assert [p for p in both.points if p.recipe == recipe] == list(alone.points)
+        assert alone.front
+    assert "Pareto front of each recipe: us, uj_high" in both.table()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -282,6 +300,10 @@ def test_what_was_found_in_every_form(model):
     drawn = ET.fromstring(found.to_svg())
     large = [dot for dot in drawn.iter() if dot.tag.endswith("circle") and dot.get("r") == "4"]
     assert len(large) == len(found.front)
+    for path in drawn.iter():
+        if path.get("stroke-opacity") == "0.7":
+            heights = [float(y) for y in re.findall(r",([\d.]+)", path.get("points"))]
+            assert heights == sorted(heights), "downwards is to larger y"
     page = found.to_html()
     assert ET.fromstring(page).tag == "html"
     assert not re.search(r"http|<script|<link|url\(|\bsrc=", page)

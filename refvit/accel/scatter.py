@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 
 from refvit.accel.svg import Scale, bottom_axis, dot, left_axis, line, picture, text
 
@@ -34,12 +36,15 @@ def scatter(groups: Mapping[str, Sequence[Dot]], x_label: str, y_label: str) -> 
 def _front(
     dots: Sequence[Dot], x: Scale, y: Scale, colour: str, name: str, labels: tuple[str, str]
 ) -> list[str]:
-    """Return the large dots of a group, and a line through them from left to right."""
+    """Return the large dots of a group, and a line through those that fall from left to right:
+    the others are on the front for what the picture does not show."""
     ordered = sorted(dots)
+    lowest = list(accumulate((d[1] for d in ordered), min))
+    steps = [d for d, low in zip(ordered, [math.inf, *lowest], strict=False) if d[1] < low]
     parts = []
-    if len(ordered) > 1:
-        points = [(x(d[0]), y(d[1])) for d in ordered]
-        parts.append(line(points, f' stroke="{colour}" stroke-opacity="0.5"'))
+    if len(steps) > 1:
+        points = [(x(d[0]), y(d[1])) for d in steps]
+        parts.append(line(points, f' stroke="{colour}" stroke-opacity="0.7"'))
     for a, b, _, machine in ordered:
         about = f"{machine}, {name}: {labels[0]} {a:,.6g}, {labels[1]} {b:,.6g}"
         parts.append(dot(x(a), y(b), 4, colour, about, ' stroke="currentColor"'))
