@@ -24,15 +24,13 @@ from refvit.integer import compile
 from refvit.matching import one_of
 from refvit.methods import method as find_method
 from refvit.model import Model
-from refvit.models import workload_records
-from refvit.quant.recipe import Recipe
 from refvit.quant.recipe import recipe as find_recipe
+from refvit.site_bits import site_bits
 from refvit.sources import Source, pixels_of
 
 ACCURACY = "accuracy"
 CHUNK = 200  # machines of a cell: half a second of one core
 FIGURES = ("cycles", "us", "uj_low", "uj_high", "dram_bytes", "utilization")
-STORED = (4, 8, 16)  # widths that codes are stored at
 
 
 @dataclass(frozen=True)
@@ -63,8 +61,7 @@ class Task:
         if part == ACCURACY:
             return Part(part, recipe, [measured(self, recipe)])
         first, last = map(int, part.split(":"))
-        bits = code_bits(self.model, find_recipe(recipe))
-        costs = partial(totals, self.model, bits=bits, batch=self.batch)
+        costs = partial(totals, self.model, batch=self.batch, recipe=site_bits(self.model, recipe))
         return Part(part, recipe, [figures(costs, self.grid, i) for i in range(first, last)])
 
 
@@ -89,17 +86,6 @@ def measured(task: Task, recipe: str) -> list[float]:
         raise ValueError(f"recipe {recipe!r} does not compile to integers: {error}") from None
     found = evaluate(engine, task.source, task.count, exact=model)
     return [found.top1, found.agreement or 0.0, found.count]
-
-
-def code_bits(model: Any, recipe: Recipe) -> int:
-    """Return the width that the simulation gives all codes: the widest that the recipe gives what
-    products read, weights or activations but the image, rounded up to 4, 8 or 16."""
-    config = getattr(model, "config", model)
-    products = [r for r in workload_records(config, 1) if r.op in ("linear", "matmul")]
-    sites = {site for record in products for site in record.inputs} - {"input"}
-    sites |= {f"{record.site}.weight" for record in products if record.op == "linear"}
-    wide = max(recipe.spec(site).bits for site in sites)
-    return next(width for width in STORED if width >= wide)
 
 
 def explore(
@@ -188,7 +174,7 @@ def points_of(grid: Grid, cells: Sequence[Part]) -> Iterator[Point]:
         first = int(cell.part.split(":")[0])
         for hw, found in zip(machines[first:], cell.figures, strict=False):
             if hw is not None:
-                sram = hw.sram_a_bytes + hw.sram_b_bytes + hw.sram_o_bytes
+                sram = hw.sram_a_bytes + hw.sram_b_bytes + hw.sram_o_bytes + hw.accumulator_bytes
                 said: dict[str, Any] = dict(zip(FIGURES, found, strict=True))
                 yield Point(hw.name, cell.recipe, right.get(cell.recipe), **said,
                             pes=hw.rows * hw.cols, sram_bytes=sram)  # fmt: skip

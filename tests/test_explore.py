@@ -21,9 +21,9 @@ from refvit.accel.sweep import Chain, chains, pareto, shortened, totals
 from refvit.cli import main
 from refvit.evaluate import evaluate
 from refvit.exploration import OBJECTIVES
-from refvit.explore import ACCURACY, Task, code_bits, explore
+from refvit.explore import ACCURACY, Task, explore
 from refvit.models import VARIANTS
-from refvit.quant import PRESETS
+from refvit.site_bits import site_bits
 from refvit.sources import Shapes10
 
 EDGE = MACHINES["edge32"]
@@ -61,9 +61,9 @@ def test_where_blocks_in_the_middle_differ_all_are_simulated(monkeypatch):
     assert shortened(swin).depths == (2, 8)
     asked = []
 
-    def watched(config, *rest):
+    def watched(config, *rest, **more):
         asked.append(config)
-        return simulate(config, *rest)
+        return simulate(config, *rest, **more)
 
     monkeypatch.setattr(sweep, "simulate", watched)
     expected = totals(deep)
@@ -170,11 +170,26 @@ def test_impossible_machines_are_left_out_and_counted():
         explore(NANO, parse_grid(["rows=4096"]))
 
 
-@pytest.mark.parametrize("name", PRESETS)
-def test_codes_have_the_width_of_the_widest_that_products_read(name):
-    wide = max(int(digit) for digit in re.findall(r"\d", name))
-    for config in (NANO, VARIANTS["swin_tiny"]):
-        assert code_bits(config, PRESETS[name]) == next(w for w in (4, 8, 16) if w >= wide)
+recipes = st.one_of(
+    st.none(),
+    st.sampled_from(["w8a8", "w4a8", "w4a4", "w3a3"]),
+    st.dictionaries(
+        st.sampled_from(["*.fc?.weight", "*.attn.*", "*.0.mlp.act", "*.2.*", "*.softmax", "*"]),
+        st.sampled_from([4, 6, 8, 16]), min_size=1,
+    ),
+)  # fmt: skip
+
+
+@given(st.sampled_from([NANO, deep, swin]), machines, recipes)
+@example(VARIANTS["deit_small"], EDGE, {"blocks.7.*": 4})
+@example(VARIANTS["swin_small"], EDGE, {"stages.2.blocks.1.mlp.*": 4})
+def test_a_sweep_costs_what_simulate_says_of_mixed_widths(config, machine, recipe):
+    table = None if recipe is None else site_bits(config, recipe)
+    found = totals(config, machine, recipe=table)
+    whole = refvit.simulate(config, machine, recipe=recipe).totals
+    for key in ("macs", "cycles", "dram_bytes", "sram_bytes", "utilization"):
+        assert found[key] == whole[key], key
+    assert found["uj_high"] == pytest.approx(whole["uj_high"], rel=1e-12)
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +214,7 @@ def test_points_join_what_simulate_and_the_integer_engine_say(model):
         right = evaluate(engine, Shapes10(), 60).top1
         points = found.points[at * len(GRID) : (at + 1) * len(GRID)]
         for number, point in enumerate(points):
-            whole = simulate(model, GRID.machine(number), 8 if recipe == "w8a8" else 4).totals
+            whole = refvit.simulate(model, GRID.machine(number), recipe=recipe).totals
             assert (point.recipe, point.top1) == (recipe, right)
             assert (point.cycles, point.dram_bytes) == (whole["cycles"], whole["dram_bytes"])
             assert point.uj_low == pytest.approx(whole["uj_low"], rel=1e-12)

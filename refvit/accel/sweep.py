@@ -9,15 +9,17 @@ If those two cost the same, so does every other; if not, the whole model is simu
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import fsum
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from refvit.accel.machine import Machine
 from refvit.accel.row import Row
 from refvit.accel.simulate import simulate
 from refvit.accel.systolic import utilization
@@ -39,6 +41,13 @@ class Chain:
     def kept(self) -> int:
         whole = self.blocks % self.period == 0 and self.blocks > KEPT * self.period
         return KEPT * self.period if whole else self.blocks
+
+    def stand_in(self, block: int) -> int:
+        """Return which block of the shortened chain stands for one of the whole."""
+        dropped = self.blocks - self.kept
+        if dropped and 2 * self.period <= block < 2 * self.period + dropped:
+            return self.period + block % self.period
+        return block if block < 2 * self.period else block - dropped
 
     def times(self, block: int) -> int:
         """Return for how many blocks that one of the shortened chain stands."""
@@ -83,7 +92,28 @@ def counted(
     return tuple(times), tuple(pairs)
 
 
-def totals(config: Any, machine: Any = "edge32", bits: int = 8, batch: int = 1) -> dict[str, float]:
+@lru_cache(maxsize=64)
+def narrowed(config: Any, widths: tuple[tuple[str, int], ...]) -> dict[str, int] | None:
+    """Return the widths of the shortened model's sites, by those of the whole one's; None where
+    blocks that are to be alike have different ones."""
+    each, found = chains(config), dict[str, int]()
+    for site, bits in widths:
+        match, name = BLOCK.match(site), site
+        if match:
+            block = each[int(match[1] or 0)].stand_in(int(match[2]))
+            name = f"{site[: match.start(2)]}{block}{site[match.end(2) :]}"
+        if found.setdefault(name, bits) != bits:
+            return None
+    return found
+
+
+def totals(
+    config: Any,
+    machine: str | Path | Machine = "edge32",
+    bits: int = 8,
+    batch: int = 1,
+    recipe: Mapping[str, int] | None = None,
+) -> dict[str, float]:
     """Return totals of `simulate` with these arguments, and its errors: MACs, cycles, bytes, us,
     microjoules and the utilization. Whole numbers are the same, others but for their rounding.
 
@@ -92,13 +122,32 @@ def totals(config: Any, machine: Any = "edge32", bits: int = 8, batch: int = 1) 
     True
     """
     config = getattr(config, "config", config)
-    short = shortened(config) if hasattr(config, "channels") else config
-    report = simulate(short, machine, bits, batch)
-    times, pairs = counted(config, tuple(row.name for row in report.rows))
+    found = shortened_totals(config, machine, bits, batch, recipe)
+    if found is not None:
+        return found
+    report = simulate(config, machine, bits, batch, recipe=recipe)
+    return summed(report.rows, (1,) * len(report.rows), report.machine)
+
+
+def shortened_totals(
+    config: Any,
+    machine: str | Path | Machine,
+    bits: int,
+    batch: int,
+    recipe: Mapping[str, int] | None,
+) -> dict[str, float] | None:
+    """Return the totals by way of the shortened model; None where that is the model itself, or
+    where blocks that are to be alike have other widths or cost otherwise."""
+    if not hasattr(config, "channels") or shortened(config) == config:
+        return None
+    widths = None if recipe is None else narrowed(config, tuple(recipe.items()))
+    if recipe is not None and widths is None:
+        return None
+    report = simulate(shortened(config), machine, bits, batch, recipe=widths)
     rows = report.rows
+    times, pairs = counted(config, tuple(row.name for row in rows))
     if not all(cost(rows[a]) == cost(rows[b]) for a, b in pairs):
-        rows = simulate(config, machine, bits, batch).rows
-        times = (1,) * len(rows)
+        return None
     return summed(rows, times, report.machine)
 
 
@@ -107,7 +156,7 @@ def cost(row: Row) -> tuple[float, ...]:
     return (row.cycles, row.dram_bytes, row.sram_bytes, row.uj_low, row.uj_high, row.uj)
 
 
-def summed(rows: Sequence[Row], times: Sequence[int], hw: Any) -> dict[str, float]:
+def summed(rows: Sequence[Row], times: Sequence[int], hw: Machine) -> dict[str, float]:
     """Return the sums over rows, each taken so many times."""
     pairs = list(zip(rows, times, strict=True))
     found: dict[str, float] = {key: sum(getattr(row, key) * n for row, n in pairs) for key in WHOLE}
