@@ -108,9 +108,9 @@ PEAK = (
     "The published peak is 64 x 32 MACs a cycle at 300 MHz, 1228.8 GOP/s (from a public summary "
     "of the paper, whose text was not at hand). Its mean of 762.7 is 62 %; the rest is where the "
     "parts below say: the MACs at that peak, an array not full, the vector unit, and memory waited "
-    "for at 64 bytes a cycle. Assumed: weights that stay, folds that overlap, 1 MB a buffer, a "
-    "vector lane an output channel. The last two are what other assumptions give; they are not "
-    "held."
+    "for at 64 bytes a cycle, with what fits kept on chip, as the paper keeps its features. "
+    "Assumed: weights that stay, folds that overlap, 1 MB a buffer, a vector lane an output "
+    "channel. The last two are what other assumptions give; they are not held."
 )
 
 

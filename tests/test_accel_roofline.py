@@ -229,6 +229,11 @@ def test_a_mistake_is_one_line(capsys, argv, message):
     assert said.count("\n") == 1
 
 
+def test_wide_codes_take_the_array_a_cycle_a_slice():
+    peaks = {bits: roofline(VARIANTS["nano_vit"], "edge32", bits).peak for bits in FORMATS}
+    assert peaks == {4: 2048, 8: 2048, 16: 512, 32: 128}
+
+
 def test_a_gpu_lacks_other_widths():
     with pytest.raises(ValueError, match="v100 has FP32, FP16, INT8, INT4"):
         roofline(VARIANTS["nano_vit"], "v100", bits=6)

@@ -128,8 +128,9 @@ def roofline(
 ) -> Roofline:
     """Return the roofline of the model `config` describes, on one of our machines or a GPU.
 
-    An array of PEs makes one MAC a PE and cycle whatever the width, so fewer bits save it bytes
-    alone; a GPU has a peak for each of 32, 16, 8 and 4 bits. Raises ValueError for an unknown
+    An array of PEs makes one MAC a PE and cycle of codes as wide as its multiplier, and takes a
+    cycle a slice for wider ones; narrower ones save it bytes alone. A GPU has a peak for each of
+    32, 16, 8 and 4 bits. Raises ValueError for an unknown
     machine, codes of no or more than 32 bits, or a width that the GPU lacks.
 
     >>> from refvit.models import VARIANTS
@@ -160,7 +161,7 @@ def limits(which: str | Machine | Gpu, bits: int) -> tuple[Machine | Gpu, float,
         hardware = find_machine(which)
     except ValueError as error:
         raise ValueError(f"{error}, and of GPUs {', '.join(GPUS)}") from None
-    peak = 2.0 * hardware.rows * hardware.cols
+    peak = 2.0 * hardware.rows * hardware.cols / hardware.slices(bits, bits)
     return hardware, peak, hardware.dram_bytes_per_cycle, hardware.clock_mhz
 
 
