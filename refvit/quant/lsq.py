@@ -1,10 +1,12 @@
 """Grids that learn: the straight-through estimator, LSQ and LSQ+.
 
 A rounding has the gradient 0 almost everywhere, so the backward pass takes it for the identity
-inside the range (Bengio, Leonard and Courville 2013). LSQ gives the step a gradient as well (Esser,
-McKinstry, Bablani, Appuswamy and Modha 2020, equations 3 and 5), and LSQ+ an offset (Bhalgat, Lee,
-Nagel, Blankevoort and Kwak 2020, equation 4). The tap is `FakeQuantize`, as in calibration and in
-simulation: only the grids it is given know that something is learned.
+inside the range, its ends included (Bengio, Leonard and Courville 2013). LSQ gives the step a
+gradient as well (Esser, McKinstry, Bablani, Appuswamy and Modha 2020, equations 3 and 5), and LSQ+
+an offset (Bhalgat, Lee, Nagel, Blankevoort and Kwak 2020, equation 4), here a zero point in steps:
+one rate serves grids of all sizes, and its rounding is in the forward, so that what is trained is
+what settles. At an end of the range LSQ gives all to the step. The tap is `FakeQuantize`, as in
+calibration and in simulation: only the grids it is given know that something is learned.
 """
 
 from __future__ import annotations
@@ -55,39 +57,48 @@ def in_range(x: Array, grid: Grid) -> Array:
 
 
 @overridable
-def lsq(x: Array, step: Array, offset: Any, lo: int, hi: int, worth: float) -> Array:
-    """Return `clip(rint((x - offset) / step), lo, hi) * step + offset`, in the dtype of `x`.
+def lsq(x: Array, step: Array, zero_point: Any, lo: int, hi: int, worth: float) -> Array:
+    """Return `clip(rint(x / step), lo - z, hi - z) * step`, in the dtype of `x`, with z the code
+    nearest to `zero_point`: what `QParams` of this step and z rounds x to.
 
-    `step` and `offset` broadcast against x; an offset of None is 0 and is not learned. `worth` is
-    what the step's gradient is multiplied by.
+    `step` and `zero_point` broadcast against x; a zero point of None is 0 and is not learned.
+    `worth` is what the gradients of both are multiplied by.
 
     >>> lsq(np.array([0.9, -0.2, 9.0]), np.array(0.5), None, -2, 1, 1.0)
     array([ 0.5, -0. ,  0.5])
     """
+    lo, hi = ends(zero_point, lo, hi)
     with np.errstate(under="ignore"):  # a probability of nearly nothing is rounded to nothing
-        out = (x if offset is None else x - offset) / step
+        out = x / step
     np.rint(out, out=out)
     np.clip(out, lo, hi, out=out)
     out *= step
-    if offset is not None:
-        out += offset
     return out
+
+
+def ends(zero_point: Any, lo: int, hi: int) -> tuple[Any, Any]:
+    """Return the least and the greatest value, in steps, of codes lo .. hi."""
+    if zero_point is None:
+        return lo, hi
+    whole = np.clip(np.rint(zero_point), lo, hi)
+    return lo - whole, hi - whole
 
 
 @vjp_of(lsq)
 def _lsq(
-    g: Array, out: Array, x: Array, step: Array, offset: Any, lo: int, hi: int, worth: float
+    g: Array, out: Array, x: Array, step: Array, zero_point: Any, lo: int, hi: int, worth: float
 ) -> tuple[Any, ...]:
-    """With u = (x - offset) / step: dx = 1 where lo < u < hi, else 0; dstep = rint(u) - u there,
-    else the end that u is clipped to; doffset = 1 - dx.
-
-    Both cases of dstep are (out - offset - dx (x - offset)) / step: nothing is rounded again.
+    """With u = x / step: dx = 1 where lo < u < hi, else 0; dstep = rint(u) - u there, else the end
+    that u is clipped to, so (out - dx x) / step: nothing is rounded again. The zero point is LSQ+'s
+    offset b = -z step in steps, straight through its own rounding: dz = -step where x is clipped.
     """
-    if offset is not None:
-        x, out = x - offset, out - offset
+    lo, hi = ends(zero_point, lo, hi)
     dx = g * ((x > lo * step) & (x < hi * step))
     dstep = unbroadcast(g * out - dx * x, step) * (g.dtype.type(worth) / step)
-    return dx, dstep, None if offset is None else unbroadcast(g - dx, offset), None, None, None
+    dzero = None
+    if zero_point is not None:
+        dzero = unbroadcast((dx - g) * step, zero_point) * g.dtype.type(worth)
+    return dx, dstep, dzero, None, None, None
 
 
 @overridable
@@ -124,6 +135,15 @@ class Straight:
         return in_range(x, self.grid)
 
 
+def gradient_scale(x: Any, grid: Any, count: int) -> float:
+    """Return LSQ's 1 / sqrt(N hi) for the N values that share a step (Esser et al. 2020, section
+    2.2): `count` of them, or as many as one image or window of `x` [n, ...] has.
+
+    Adam divides any such factor out again; it is for optimisers that do not, and for clipping.
+    """
+    return float(1 / np.sqrt((count or np.prod(x.shape[1:])) * grid.hi))
+
+
 @dataclass(frozen=True)
 class LearnedScale:
     """A grid of logarithms or of twin steps whose scale is `step`, an array or a `Var`."""
@@ -132,8 +152,8 @@ class LearnedScale:
     step: Any
 
     def round(self, x: Any) -> Any:
-        """Return `x` on the grid; the step's gradient is worth 1 / sqrt(N) for N values."""
-        return scaled(x, self.step, self.grid, float(1 / np.sqrt(np.prod(x.shape))))
+        """Return `x` on the grid."""
+        return scaled(x, self.step, self.grid, gradient_scale(x, self.grid, 0))
 
     def holds(self, x: Array) -> Array:
         """Return where x is in the range of the grid."""
@@ -142,28 +162,27 @@ class LearnedScale:
 
 @dataclass(frozen=True)
 class LearnedGrid:
-    """The affine grid `grid` with the step `step`, its zero at the real number `offset` unless that
-    is None: arrays or `Var`s of the shape of its scale."""
+    """The affine grid `grid` with the step `step` and, unless that is None, the zero point
+    `zero_point`, a real number until it is used: arrays or `Var`s of the shape of its scale.
+    `count` values share a step, where that is not for the images to say."""
 
     grid: QParams
     step: Any
-    offset: Any = None
+    zero_point: Any = None
+    count: int = 0
 
     def round(self, x: Any) -> Any:
-        """Return `x` on the grid; the step's gradient is worth 1 / sqrt(N hi) for the N values
-        that share it (Esser et al., section 2.2)."""
-        share = int(np.prod(x.shape)) // self.grid.scale.size
-        step, offset = (self._beside(what, x) for what in (self.step, self.offset))
-        worth = float(1 / np.sqrt(share * self.grid.hi))
-        return lsq(x, step, offset, self.grid.lo, self.grid.hi, worth)
+        """Return `x` on the grid."""
+        step, zero = (self._beside(what, x) for what in (self.step, self.zero_point))
+        return lsq(
+            x, step, zero, self.grid.lo, self.grid.hi, gradient_scale(x, self.grid, self.count)
+        )
 
     def holds(self, x: Array) -> Array:
         """Return where x is in the range of the grid: between its ends, both in it."""
-        step, offset = (self._beside(what, x) for what in (self.step, self.offset))
-        lo, hi = (
-            end * step + (0 if offset is None else offset) for end in (self.grid.lo, self.grid.hi)
-        )
-        return np.asarray((x >= lo) & (x <= hi))
+        step, zero = (self._beside(what, x) for what in (self.step, self.zero_point))
+        lo, hi = ends(zero, self.grid.lo, self.grid.hi)
+        return np.asarray((x >= lo * step) & (x <= hi * step))
 
     def _beside(self, what: Any, x: Any) -> Any:
         """`what` in a shape that goes with x."""

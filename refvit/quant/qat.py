@@ -25,7 +25,8 @@ from refvit.quant.quantizers import FakeQuantize
 
 Arrays = dict[str, NDArray[Any]]
 FLOAT32 = 24  # bits from which on a grid is finer than the float32 that learns
-STEP, OFFSET = "@step", "@offset"  # ends of the names of what grids learn
+STEP, ZERO = "@step", "@zero_point"  # ends of the names of what grids learn
+FURTHEST = 80.0  # of the logarithm of a step, either way: float32 ends at 87 and 88
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,12 @@ class Learnable:
     """A simulated model to learn from, the start.
 
     Of every affine grid the step is learned, as its logarithm, so that it stays above 0 whatever
-    the rate, and one rate serves steps of all sizes. Grids that are not symmetric learn an offset
-    besides (LSQ+). A bias's step is the product of its input's and its weights', so it follows what
-    they learn and learns nothing itself. Powers of the root of two and twin steps learn their
-    scale; groups, dynamic grids and the rest stay as calibration found them. Grids of 24 bits and
-    more are finer than float32 and are left out, with a bias whose weights are on one: there a step
-    of training is the float one.
+    the rate, and one rate serves steps of all sizes. Zero points that are not 0 are learned besides
+    (LSQ+), in steps and rounded in the forward. A bias's step is the product of its input's and its
+    weights', so it follows what they learn and learns nothing itself. Powers of the root of two and
+    twin steps learn their scale; groups, dynamic grids and the rest stay as calibration found them.
+    Grids of 24 bits and more are finer than float32 and are left out, with a bias whose weights are
+    on one: there a step of training is the float one.
     """
 
     start: QuantizedModel
@@ -53,13 +54,14 @@ class Learnable:
 
     @cached_property
     def tensors(self) -> Arrays:
-        """What is learned, float32 by name: parameters, `<site>@step` and `<site>@offset`."""
+        """What is learned, float32 by name: parameters, `<site>@step` and `<site>@zero_point`."""
         found = {name: t.astype(np.float32) for name, t in self.start.params.items()}
         for name, q in self.start.qparams.items():
             if _learns(q):
                 found[name + STEP] = np.log(q.scale).astype(np.float32)
                 if isinstance(q, QParams) and not q.symmetric:
-                    found[name + OFFSET] = (-q.scale * q.zero_point).astype(np.float32)
+                    zero = np.broadcast_to(q.zero_point, q.scale.shape)
+                    found[name + ZERO] = zero.astype(np.float32)
         return found
 
     def tap(self, leaves: Mapping[str, Any]) -> FakeQuantize:
@@ -95,20 +97,30 @@ class Learnable:
         if not _learns(q):
             return Straight(q)
         if isinstance(q, ScaledGrid):
-            return LearnedScale(q, np.exp(leaves[name + STEP]))
-        return LearnedGrid(q, np.exp(leaves[name + STEP]), leaves.get(name + OFFSET))
+            return LearnedScale(q, step_of(leaves[name + STEP]))
+        weight = self.start.params.get(name)
+        count = 0 if weight is None else weight.size // q.scale.size
+        return LearnedGrid(q, step_of(leaves[name + STEP]), leaves.get(name + ZERO), count)
 
     def _grids(self, tensors: Mapping[str, NDArray[Any]]) -> Mapping[str, Grid]:
         """All grids, with what `tensors` have learned."""
         found: dict[str, Grid] = {}
         for name, q in self.start.qparams.items():
             if _learns(q):
-                scale = np.exp(tensors[name + STEP].astype(np.float64))
+                scale = step_of(tensors[name + STEP].astype(np.float64))
                 found[name] = q.with_scale(scale)
-                if isinstance(q, QParams) and (offset := tensors.get(name + OFFSET)) is not None:
-                    zero = np.clip(np.rint(-offset / scale), q.lo, q.hi).astype(np.int64)
-                    found[name] = replace(q, scale=scale, zero_point=zero)
+                if isinstance(q, QParams) and (zero := tensors.get(name + ZERO)) is not None:
+                    whole = np.clip(np.rint(zero), q.lo, q.hi).astype(np.int64)
+                    found[name] = replace(q, scale=scale, zero_point=whole)
         return with_grids(self.start, found).qparams
+
+
+def step_of(logarithm: Any) -> Any:
+    """Return the step of a logarithm, which counts as 80 where it is further from 0."""
+    now = value_of(logarithm)
+    near = np.clip(now, -FURTHEST, FURTHEST)
+    inside = near == now
+    return np.exp(logarithm if np.all(inside) else np.where(inside, logarithm, near))
 
 
 def _learns(q: Grid) -> TypeGuard[QParams | ScaledGrid]:

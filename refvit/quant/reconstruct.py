@@ -54,19 +54,27 @@ def reconstruct(
     """
     expects(quantized, QuantizedModel, "reconstruct")
     expects(exact, Model, "reconstruct, as its target,")
+    if exact.config != quantized.config:
+        raise ValueError(
+            f"the target {exact.config} is another architecture than {quantized.config}"
+        )
     pixels = quantized.model.checked(pixels)
     _check(steps, batch, rate)
     learnable, rng = Learnable(quantized), np.random.default_rng(seed)
     state, optimiser = fresh(learnable.tensors, averaged=True), AdamW(decay=0.0, ema=KEEP)
     bar = Progress("reconstruct", steps, "steps")
-    for step in range(steps):
-        some = pixels[rng.choice(len(pixels), min(batch, len(pixels)), replace=False)]
-        wanted = stream_of(exact.config, exact.params, some)
-        loss = partial(_loss, learnable, some, wanted)
-        found, grads = value_and_gradients(loss, state.params)
-        state = optimiser.update(state, grads, warmup_cosine(step, steps, steps // 10, rate))
-        bar.advance(1, f"distance {found:.4f}")
-    bar.close()
+    try:
+        for step in range(steps):
+            some = pixels[rng.choice(len(pixels), min(batch, len(pixels)), replace=False)]
+            wanted = stream_of(exact.config, exact.params, some)
+            loss = partial(_loss, learnable, some, wanted)
+            found, grads = value_and_gradients(loss, state.params)
+            if not np.isfinite(found):
+                raise ValueError(f"the distance is {found} after step {step}; lower the rate")
+            state = optimiser.update(state, grads, warmup_cosine(step, steps, steps // 10, rate))
+            bar.advance(1, f"distance {found:.4f}")
+    finally:
+        bar.close()
     return learnable.settled(state.average)
 
 
