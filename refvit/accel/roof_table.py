@@ -50,13 +50,13 @@ def grid_lines(grid: Sequence[Roofline]) -> list[str]:
     """Return a table of the model by machine, width and fusion."""
     lines = [
         f"{'machine':<12}{'width':<8}{'':<9}{'GFLOP':>8}{'MB':>9}{'op/B':>8}{'ridge':>8}"
-        f"{'GOP/s':>11}{'us':>11}  memory-bound"
+        f"{'GOP/s':>11}{'us':>13}  memory-bound"
     ]
     for roof in grid:
         lines.append(
             f"{roof.machine.name:<12}{unit(roof):<8}{'fused' if roof.fused else 'unfused':<9}"
             f"{roof.ops / 1e9:>8.3f}{roof.bytes / 1e6:>9.1f}{roof.intensity:>8.1f}"
-            f"{roof.ridge:>8.1f}{roof.gops:>11,.1f}{roof.us:>11,.1f}  "
+            f"{roof.ridge:>8.1f}{roof.gops:>11,.1f}{roof.us:>13,.1f}  "
             f"{roof.memory_bound:.0%} of the time"
         )
     return lines
