@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from refvit import accel, data
-from refvit.accel import Report, roofline, simulate
+from refvit.accel import Report, roofline
 from refvit.checkpoints import file_format, find_model, load_model, save_model, shipped
 from refvit.evaluate import Evaluation, evaluate
 from refvit.integer import IntegerModel, compile, load_engine
@@ -21,6 +21,7 @@ from refvit.lockstep import lockstep
 from refvit.model import Model, random
 from refvit.quant import QuantizedModel
 from refvit.quant import quantize_model as quantize
+from refvit.site_bits import simulate
 
 __version__ = "0.1.0"
 __all__ = [

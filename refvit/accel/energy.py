@@ -7,15 +7,18 @@ differ, and the two kept here are about three apart on SRAM. Both are for 45 nm.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 NOT_MODELLED = (
-    "residency between layers",
     "leakage",
     "clock tree",
+    "idle PEs (taken as gated)",
     "interconnect between units",
+    "bandwidth of the SRAMs",
     "DRAM banks and refresh",
-    "host processor",
+    "energy of a host processor",
+    "sparsity",
 )
 
 
@@ -54,42 +57,78 @@ TABLES = {
 
 @dataclass(frozen=True)
 class Events:
-    """What a layer does: MACs of a width, SRAM bytes by buffer, DRAM bytes, vector operations."""
+    """What a layer does: MACs of a width, SRAM bytes by buffer, DRAM bytes, vector operations.
+
+    `bits` are those of A's codes, and of B's where `b_bits` says no other.
+    """
 
     macs: int
     bits: int
     sram_bytes: tuple[tuple[int, int], ...]  # (bytes moved, size of the buffer in bytes)
     dram_bytes: int
     vector_ops: int
+    b_bits: int = 0
 
     @property
     def sram_total(self) -> int:
         return sum(moved for moved, _ in self.sram_bytes)
 
 
-def energy_parts_uj(events: Events, table: EnergyTable) -> tuple[float, float, float, float]:
-    """Return microjoules in the array (MACs and registers), SRAMs, DRAM and vector unit.
+def mac_uj(events: Events, table: EnergyTable) -> float:
+    """Return microjoules of the MACs.
 
-    A MAC of b bits costs b^2 / 64 of one of 8 bits: an assumption, as no table covers 4 bits.
+    One of a x b bits costs a b / 64 of one of 8: an assumption, as no table covers 4 bits.
     """
-    mac = table.pj_per_mac8 * events.bits**2 / 64
-    registers = table.pj_per_register_bit * (32 + 2 * events.bits)  # a sum and two codes a MAC
-    sram = math.fsum(moved * table.sram_pj_per_byte(size) for moved, size in events.sram_bytes)
-    dram = events.dram_bytes * table.pj_per_dram_byte
-    vector = events.vector_ops * table.pj_per_vector_op
-    return events.macs * (mac + registers) * 1e-6, sram * 1e-6, dram * 1e-6, vector * 1e-6
+    share = events.bits * (events.b_bits or events.bits) / 64
+    return events.macs * (table.pj_per_mac8 * share) * 1e-6
 
 
-def assumption(bits: int) -> str:
+def register_uj(events: Events, table: EnergyTable) -> float:
+    """Return microjoules of the registers: every MAC moves two codes on and adds to a sum."""
+    bits = 32 + events.bits + (events.b_bits or events.bits)
+    return events.macs * (table.pj_per_register_bit * bits) * 1e-6
+
+
+def sram_uj(events: Events, table: EnergyTable) -> tuple[float, ...]:
+    """Return microjoules of each SRAM, by its size."""
+    return tuple(moved * table.sram_pj_per_byte(size) * 1e-6 for moved, size in events.sram_bytes)
+
+
+def energy_parts_uj(events: Events, table: EnergyTable) -> tuple[float, float, float, float]:
+    """Return microjoules in the array (MACs and registers), SRAMs, DRAM and vector unit."""
+    array = mac_uj(events, table) + register_uj(events, table)
+    dram = events.dram_bytes * table.pj_per_dram_byte * 1e-6
+    vector = events.vector_ops * table.pj_per_vector_op * 1e-6
+    return array, math.fsum(sram_uj(events, table)), dram, vector
+
+
+def assumption(bits: int, b_bits: int = 0) -> str:
     """Return what an estimate at `bits` assumes beyond its tables: "" at 8.
 
     >>> assumption(4)
     'a MAC of 4 bits is taken as 0.25 of one of 8: an assumption, no table has it'
     """
-    if bits == 8:
+    b_bits = b_bits or bits
+    if bits == b_bits == 8:
         return ""
-    share = bits**2 / 64
-    return f"a MAC of {bits} bits is taken as {share:g} of one of 8: an assumption, no table has it"
+    share, size = bits * b_bits / 64, f"{bits}" if bits == b_bits else f"{bits} x {b_bits}"
+    return f"a MAC of {size} bits is taken as {share:g} of one of 8: an assumption, no table has it"
+
+
+def assumptions(widths: Iterable[tuple[int, int]]) -> str:
+    """Return the same of several pairs of widths, those of A and B.
+
+    >>> assumptions([(8, 8), (4, 4), (8, 4), (8, 4)])
+    'MACs of 4 x 4, 8 x 4 bits are taken as 0.25, 0.5 of one of 8: an assumption, no table has them'
+    """
+    pairs = sorted({pair for pair in widths if pair != (8, 8)})
+    if len(pairs) < 2:
+        return assumption(*pairs[0]) if pairs else ""
+    sizes = ", ".join(f"{a} x {b}" for a, b in pairs)
+    shares = ", ".join(f"{a * b / 64:g}" for a, b in pairs)
+    return (
+        f"MACs of {sizes} bits are taken as {shares} of one of 8: an assumption, no table has them"
+    )
 
 
 def energy_uj(events: Events, table: EnergyTable) -> float:

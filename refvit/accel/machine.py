@@ -1,111 +1,93 @@
-"""Machines: the array, its buffers, its memory and its clock, as a table of named presets."""
+"""Machines by name, from a TOML file, or as they are."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import inf
-from numbers import Integral
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
 
-from refvit.accel.energy import TABLES
-from refvit.accel.systolic import DATAFLOWS
+from refvit.accel.hardware import Machine, Passes
+from refvit.accel.presets import KB, MACHINES
 
-KB = 1024
-WHOLE = ("rows", "cols", "sram_a_bytes", "sram_b_bytes", "sram_o_bytes", "vector_lanes")
-SIZES = (*WHOLE, "dram_bytes_per_cycle", "clock_mhz")
+__all__ = ["KB", "MACHINES", "Machine", "Passes", "machine", "machine_of", "read_machine"]
 
 
-@dataclass(frozen=True)
-class Machine:
-    """An accelerator of rows x cols PEs.
+def machine(which: str | Path | Machine) -> Machine:
+    """Return the preset of that name, or the machine in a `.toml` file; a `Machine` passes through.
 
-    The three SRAMs are double-buffered: half of each holds the tile in use. `vector_lanes` elements
-    pass the vector unit each cycle, and `energy` names the table its own estimate is read from.
-    Raises ValueError for a size that is not above 0, an unknown name, or buffers in which no tile
-    of the array would fit.
+    Raises ValueError that lists the names, or says what is wrong with the file.
     """
-
-    name: str
-    rows: int
-    cols: int
-    dataflow: str
-    overlap: bool
-    clock_mhz: float
-    sram_a_bytes: int
-    sram_b_bytes: int
-    sram_o_bytes: int
-    dram_bytes_per_cycle: float
-    vector_lanes: int
-    source: str = ""
-    energy: str = "horowitz45"
-
-    def __post_init__(self) -> None:
-        for name in SIZES:
-            size = getattr(self, name)
-            _require(0 < size < inf, self, f"{name} is {size}; it has to be above 0 and finite")
-        for name in WHOLE:
-            size = getattr(self, name)
-            _require(isinstance(size, Integral), self, f"{name} is {size}; give a whole number")
-        known = f"there are {', '.join(DATAFLOWS)}"
-        _require(self.dataflow in DATAFLOWS, self, f"no dataflow {self.dataflow!r}; {known}")
-        known = f"there are {', '.join(TABLES)}"
-        _require(self.energy in TABLES, self, f"no energy table {self.energy!r}; {known}")
-        edge = max(self.rows, self.cols)
-        tile, sums = 2 * 2 * edge * edge, 2 * 4 * edge * edge  # 16-bit codes, int32 sums, two each
-        _require(
-            min(self.sram_a_bytes, self.sram_b_bytes) >= tile and self.sram_o_bytes >= sums,
-            self,
-            f"half a buffer must hold a tile of the array; give A and B {tile} bytes, O {sums}",
-        )
-
-    def us(self, cycles: float) -> float:
-        """Return microseconds of that many cycles."""
-        return cycles / self.clock_mhz
-
-
-def _require(true: bool, machine: Machine, message: str) -> None:
-    if not true:
-        raise ValueError(f"machine {machine.name!r}: {message}")
-
-
-MACHINES = {
-    # 8 B a cycle puts its ridge at 256 operations a byte: ViT-B sits at the knee, DeiT-T below it.
-    "edge32": Machine(
-        "edge32",
-        32,
-        32,
-        "ws",
-        True,
-        500.0,
-        128 * KB,
-        128 * KB,
-        256 * KB,
-        8.0,
-        32,
-        "refvit: an edge-class int8 array whose folds overlap",
-    ),
-    # Gemmini (Genc et al. 2021) with the buffers of Kim et al. 2023, figure 11: 256 KB scratchpad
-    # shared by both operands, 128 KB accumulator, 16 B a cycle from L2; folds do not overlap.
-    "edge16": Machine(
-        "edge16",
-        16,
-        16,
-        "ws",
-        False,
-        1000.0,
-        128 * KB,
-        128 * KB,
-        128 * KB,
-        16.0,
-        16,
-        "Gemmini-like, after Kim et al. 2023, figure 11",
-    ),
-}
-
-
-def machine(which: str | Machine) -> Machine:
-    """Return the preset of that name (a `Machine` passes through); ValueError lists the names."""
     if isinstance(which, Machine):
         return which
+    if isinstance(which, Path) or str(which).endswith(".toml"):
+        return read_machine(which)
     if which not in MACHINES:
-        raise ValueError(f"no machine {which!r}; there are {', '.join(MACHINES)}")
+        raise ValueError(f"no machine {which!r}; there are {', '.join(MACHINES)}, or TOML files")
     return MACHINES[which]
+
+
+def read_machine(path: str | Path) -> Machine:
+    """Return the machine in a TOML file: a key for each field of `Machine`, a table [passes], and
+    `base`, the preset that gives what the file does not.
+
+    `name` is that of the file if none is given. Raises FileNotFoundError, or ValueError in one
+    line for what is not TOML, an unknown or missing key, and an impossible machine.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no machine file {str(path)!r}")
+    try:
+        about = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{str(path)!r} is not TOML: {error}") from None
+    try:
+        return machine_of({"name": path.stem} | about)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{str(path)!r}: {error}") from None
+
+
+def machine_of(described: Mapping[str, Any]) -> Machine:
+    """Return the machine that a mapping describes, as a TOML file or a grid of machines does.
+
+    Keys are fields of `Machine`, and `base`, a preset; lists stand for tuples and a mapping for
+    `passes`. Raises ValueError for an unknown or missing key, or an impossible machine.
+
+    >>> machine_of({"name": "wide", "base": "edge32", "cols": 64}).cols
+    64
+    """
+    about = dict(described)
+    base = about.pop("base", None)
+    start = {} if base is None else fields_of(machine(base))
+    known = [each.name for each in fields(Machine)]
+    _refuse_unknown(about, [*known, "base"], "machine")
+    passes = about.pop("passes", {})
+    if isinstance(passes, Passes):
+        passes = asdict(passes)
+    if not isinstance(passes, Mapping):
+        raise ValueError(f"passes are a table of operators; got {passes!r}")
+    _refuse_unknown(passes, [each.name for each in fields(Passes)], "passes")
+    passes = Passes(**(asdict(start.pop("passes", Passes())) | dict(passes)))
+    if base is not None and "source" not in about:
+        changed = [name for name in described if name not in ("name", "base")]
+        start["source"] = f"{base} with other {', '.join(changed)}" if changed else start["source"]
+    about = start | {k: tuple(v) if isinstance(v, list) else v for k, v in about.items()}
+    required = [name for name in known[:11] if name not in about]
+    if required:
+        raise ValueError(f"a machine needs {', '.join(required)}; or give base, a preset")
+    return Machine(**about, passes=passes)
+
+
+def fields_of(hardware: Machine) -> dict[str, Any]:
+    """Return the fields of a machine by name, as they are."""
+    return {each.name: getattr(hardware, each.name) for each in fields(Machine)}
+
+
+def _refuse_unknown(said: Iterable[str], known: list[str], what: str) -> None:
+    for name in said:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f", perhaps {near[0]}" if near else f"; there are {', '.join(known)}"
+            raise ValueError(f"{what}: no key {name!r}{hint}")

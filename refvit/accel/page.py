@@ -1,46 +1,72 @@
-"""The report as one self-contained HTML page: two charts in inline SVG and the table."""
+"""The report as HTML: a table that folds, and three pictures in inline SVG, all in one file."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from refvit.accel.energy import NOT_MODELLED
+from refvit.accel.charts import BOUND_COLOURS as BOUND_COLOURS
+from refvit.accel.charts import PART_COLOURS, energy, roof, timeline
+from refvit.accel.fold import Fold, folds
 from refvit.accel.machine import Machine
-from refvit.accel.row import Row
+from refvit.accel.row import Row, total
 
-# Colours that stay apart for the colour-blind (Okabe and Ito 2008).
-BOUND_COLOURS = {"compute": "#0072b2", "memory": "#d55e00", "vector": "#009e73"}
-PART_COLOURS = {"array": "#0072b2", "sram": "#e69f00", "dram": "#d55e00", "vector": "#009e73"}
 STYLE = (
-    "body{font:14px system-ui;margin:2em auto;max-width:960px;color:#222;background:#fff}"
-    "table{border-collapse:collapse}tr:last-child{font-weight:bold}"
-    "td,th{text-align:right;padding:2px 10px}td:first-child,th:first-child{text-align:left}"
-    "svg{width:100%;font-size:11px}"
+    ".refvit{font:13px/1.5 system-ui,sans-serif;max-width:960px}.refvit svg{width:100%}"
+    ".refvit .row{display:grid;grid-template-columns:minmax(13em,2fr) repeat(6,1fr) 9em;"
+    "column-gap:10px;white-space:nowrap;text-align:right;font-variant-numeric:tabular-nums}"
+    ".refvit .row>:first-child,.refvit .row>:last-child{text-align:left}"
+    ".refvit summary{list-style:none;cursor:pointer}"
+    ".refvit summary::-webkit-details-marker{display:none}"
+    ".refvit summary .row>:first-child::before{content:'\\25b8 '}"
+    ".refvit details[open]>summary .row>:first-child::before{content:'\\25be '}"
+    ".refvit summary:hover{background:#8883}.refvit .head,.refvit .total{font-weight:bold}"
+    ".refvit .head{border-bottom:1px solid}.refvit .total{border-top:1px solid}"
+    ".refvit details>.row>:first-child,.refvit details details .row>:first-child"
+    "{padding-left:1.5em}.refvit details details>.row>:first-child{padding-left:3em}"
+    ".refvit details details,.refvit details>.row{background:#8881}"
+    ".refvit h2{font-size:1.1em;margin:1.5em 0 .3em}.refvit .pictures>summary{font-weight:bold}"
 )
-HEADS = ("layer", "cycles", "utilization", "DRAM bytes", "us", "uJ low", "uJ high", "bound by")
-PITCH, LEFT, WIDTH = 16, 170, 640  # pixels: of a row, before the bars, of the longest bar
+PAGE = "body{margin:2em auto;padding:0 1em;max-width:960px;color:#222;background:#fff}"
+HEADS = ("layer", "cycles", "util.", "DRAM bytes", "us", "uJ low", "uJ high", "bound by")
+
+Bound = Callable[[tuple[Row, ...]], str]
 
 
-def page(machine: Machine, rows: tuple[Row, ...], totals: Mapping[str, float], bound: str) -> str:
-    """Return the page; `bound` says what binds the whole."""
+def page(machine: Machine, rows: tuple[Row, ...], about: str, notes: str, bound: Bound) -> str:
+    """Return the whole page: `about` is its first line, `notes` its last, and `bound` says what
+    binds rows. It needs nothing from elsewhere, and folds without a script."""
     title = escape(machine.name)
-    cost = "{us:,.1f} us, {uj_low:,.1f} to {uj_high:,.1f} uJ".format(**totals)
-    times = [[(row.us, BOUND_COLOURS[row.bound])] for row in rows]
-    energies = [
-        [(getattr(row, f"uj_{part}"), colour) for part, colour in PART_COLOURS.items()]
-        for row in rows
-    ]
-    names, missing = [row.name for row in rows], escape(", ".join(NOT_MODELLED))
+    cost = "{us:,.1f} us, {uj_low:,.1f} to {uj_high:,.1f} uJ".format(**total(rows, machine))
     return (
-        f'<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
-        f"<style>{STYLE}</style><h1>{title}: {cost}</h1>"
-        f"<p>Time of each layer, bound by {legend(BOUND_COLOURS)}</p>"
-        f"{chart('time by layer', names, times, 'us')}"
-        f"<p>Energy of each layer by {escape(machine.energy)}: {legend(PART_COLOURS)}</p>"
-        f"{chart('energy by layer', names, energies, 'uJ')}"
-        f"{table(rows, totals, bound)}<p>Not modelled: {missing}.</p></html>"
+        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"/><title>{title}</title>'
+        f'<meta name="viewport" content="width=device-width"/><style>{PAGE}{STYLE}</style></head>'
+        f'<body><div class="refvit"><h1>{title}: {cost}</h1><p>{escape(about)}</p>'
+        f"{table(machine, rows, bound)}{pictures(machine, rows)}"
+        f"<p>{escape(notes)}</p></div></body></html>"
+    )
+
+
+def fragment(machine: Machine, rows: tuple[Row, ...], about: str, notes: str, bound: Bound) -> str:
+    """Return the same for a notebook: its table, and the pictures folded away."""
+    return (
+        f'<div class="refvit"><style>{STYLE}</style><p>{escape(about)}</p>'
+        f"{table(machine, rows, bound)}"
+        f'<details class="pictures"><summary>Roofline, energy, timeline</summary>'
+        f"{pictures(machine, rows)}</details><p>{escape(notes)}</p></div>"
+    )
+
+
+def pictures(machine: Machine, rows: Sequence[Row]) -> str:
+    """Return the three charts, each under a line that says how to read it."""
+    bounds = legend(BOUND_COLOURS)
+    return (
+        f"<h2>Roofline: what each GEMM reaches, bound by {bounds}</h2>{roof(machine, rows)}"
+        f"<h2>Energy by {escape(machine.energy)}: {legend(PART_COLOURS)}; lines from the low to "
+        f"the high estimate</h2>{energy(rows)}"
+        f"<h2>Timeline: share of the time in which a unit works; bound by {bounds}</h2>"
+        f"{timeline(machine, rows)}"
     )
 
 
@@ -51,32 +77,21 @@ def legend(colours: Mapping[str, str]) -> str:
     )
 
 
-def chart(label: str, names: list[str], stacks: list[list[tuple[float, str]]], unit: str) -> str:
-    """Return a bar a row, made of (value, colour) end to end, on one scale from 0."""
-    longest = max(sum(value for value, _ in stack) for stack in stacks) or 1.0
-    bars = "".join(
-        _bar(PITCH * i + 4, name, stack, WIDTH / longest, unit)
-        for i, (name, stack) in enumerate(zip(names, stacks, strict=True))
-    )
-    height = PITCH * len(names) + 8
-    return f'<svg viewBox="0 0 900 {height}" role="img" aria-label="{label}">{bars}</svg>'
+def table(machine: Machine, rows: tuple[Row, ...], bound: Bound) -> str:
+    """Return a line for every part of the model, which unfolds to its layers, and the totals."""
+    lines = [_cells(HEADS, "head")]
+    lines += [_part(machine, part, bound, "") for part in folds(rows)]
+    lines.append(_cells(_values("total", total(rows, machine), bound(rows)), "total"))
+    return f'<div role="table" aria-label="layers">{"".join(lines)}</div>'
 
 
-def _bar(y: int, name: str, stack: list[tuple[float, str]], scale: float, unit: str) -> str:
-    parts, x = [f'<text x="0" y="{y + 10}">{escape(name)}</text>'], float(LEFT)
-    for value, colour in stack:
-        width = value * scale
-        parts.append(f'<rect x="{x:.2f}" y="{y}" height="12" width="{width:.2f}" fill="{colour}"/>')
-        x += width
-    whole = sum(value for value, _ in stack)
-    return "".join(parts) + f'<text x="{x + 5:.1f}" y="{y + 10}">{whole:,.2f} {unit}</text>'
-
-
-def table(rows: tuple[Row, ...], totals: Mapping[str, float], bound: str) -> str:
-    """Return a line a layer and one of totals."""
-    lines = [_cells(HEADS, "th")]
-    lines += [_cells(_values(row.name, vars(row), row.bound)) for row in rows]
-    return f"<table>{''.join(lines)}{_cells(_values('total', totals, bound))}</table>"
+def _part(machine: Machine, part: Fold, bound: Bound, above: str) -> str:
+    name = part.name.removeprefix(above)
+    if not part.parts:
+        return _cells(_values(name, vars(part.rows[0]), part.rows[0].bound))
+    sums = _cells(_values(name, total(part.rows, machine), bound(part.rows)))
+    inside = "".join(_part(machine, x, bound, f"{part.name}.") for x in part.parts)
+    return f"<details><summary>{sums}</summary>{inside}</details>"
 
 
 def _values(name: str, x: Mapping[str, Any], bound: str) -> list[str]:
@@ -84,5 +99,7 @@ def _values(name: str, x: Mapping[str, Any], bound: str) -> list[str]:
     return [name, *counts, *(f"{x[key]:,.2f}" for key in ("us", "uj_low", "uj_high")), bound]
 
 
-def _cells(values: Iterable[str], tag: str = "td") -> str:
-    return "<tr>" + "".join(f"<{tag}>{escape(value)}</{tag}>" for value in values) + "</tr>"
+def _cells(values: Sequence[str], kind: str = "") -> str:
+    role = "columnheader" if kind == "head" else "cell"
+    spans = "".join(f'<span role="{role}">{escape(value)}</span>' for value in values)
+    return f'<div role="row" class="row{" " + kind if kind else ""}">{spans}</div>'

@@ -1,19 +1,24 @@
-"""The report of a simulation: rows and totals, as a terminal table, JSON, HTML and a trace."""
+"""The report of a simulation: rows and totals as a terminal table, CSV, JSON, HTML and a trace."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
-from html import escape
 from itertools import groupby
 from typing import Any
 
 from refvit.accel.energy import NOT_MODELLED, assumption
+from refvit.accel.fold import Fold, folds, opened, walk
 from refvit.accel.machine import Machine
-from refvit.accel.page import page
+from refvit.accel.page import fragment, page
 from refvit.accel.row import BOUNDS, Row, total
+from refvit.accel.trace import trace
+
+Line = tuple[str, Mapping[str, Any], str]  # of a table: a name, its figures, what binds it
 
 
 @dataclass(frozen=True)
@@ -36,13 +41,14 @@ class Report:
         return [(name, tuple(rows)) for name, rows in groupby(self.rows, lambda row: row.group)]
 
     def to_json(self) -> str:
-        """Return machine, rows, totals and what is not modelled, as JSON."""
+        """Return machine, rows, sums by block, totals and what is not modelled, as JSON."""
         return json.dumps(
             {
                 "machine": asdict(self.machine),
                 "bits": self.bits,
                 "batch": self.batch,
                 "rows": [asdict(row) for row in self.rows],
+                "groups": [{"name": n, **total(rows, self.machine)} for n, rows in self.groups],
                 "totals": dict(self.totals),
                 "not_modelled": list(NOT_MODELLED),
                 "energy_assumption": assumption(self.bits),
@@ -50,44 +56,76 @@ class Report:
             indent=2,
         )
 
+    def to_csv(self) -> str:
+        """Return the rows as CSV with a head line: every field of `Row`, a line a layer."""
+        text = io.StringIO()
+        names = [field.name for field in fields(Row)]
+        write = csv.writer(text, lineterminator="\n")
+        write.writerow(names)
+        write.writerows([getattr(row, name) for name in names] for row in self.rows)
+        return text.getvalue()
+
     def to_trace(self) -> str:
         """Return a Chrome trace: the forward, its blocks inside it, their layers inside those."""
-        events = [_event("forward", 0.0, self.totals["us"], {})]
-        at = 0.0
-        for name, rows in self.groups:
-            events.append(_event(name, at, sum(row.us for row in rows), {}))
-            for row in rows:
-                about = {"bound": row.bound, "cycles": row.cycles, "dram_bytes": row.dram_bytes}
-                events.append(_event(row.name, at, row.us, about))
-                at += row.us
-        return json.dumps({"traceEvents": events, "displayTimeUnit": "ns"})
+        return trace(self.machine, self.rows)
 
-    def table(self, groups: bool = True) -> str:
-        """Return a table for a terminal: a line a block, or a line a layer with `groups=False`."""
+    def table(self, groups: bool = True, unfold: Sequence[str] = ()) -> str:
+        """Return a table for a terminal: a line a block, or a line a layer with `groups=False`.
+
+        `unfold` names blocks that show their layers, or patterns of them as in `fnmatch`: +
+        marks what is folded, - what is not. Raises ValueError for one that matches nothing.
+        """
+        lines = self._folded(folds(self.rows), unfold)
+        if not groups:
+            lines = [(row.name, vars(row), row.bound) for row in self.rows]
+        wide = max(21, *(len(name) for name, _, _ in lines))
+        head = (
+            f"{'layer':<{wide + 1}}{'cycles':>12}{'util.':>8}{'DRAM bytes':>13}{'us':>11}"
+            f"{'uJ low - high':>20}  bound by"
+        )
+        said = [_line(name.ljust(wide), x, bound) for name, x, bound in lines]
+        said.append(_line("total".ljust(wide), self.totals, _bound(self.rows)))
+        return "\n".join((self.about, head, *said, self.notes))
+
+    def _folded(self, parts: tuple[Fold, ...], unfold: Sequence[str]) -> list[Line]:
+        """Return the lines of a table in which all but the blocks that `unfold` names is folded."""
+        shown, lines = opened(parts, unfold), list[Line]()
+        above: list[str] = []
+        for depth, part in walk(parts):
+            if depth and (len(above) < depth or above[depth - 1] not in shown):
+                continue
+            above[depth:] = [part.name]
+            name = part.name.removeprefix(f"{above[depth - 1]}." if depth else "")
+            mark = " " if not part.parts else "-" if part.name in shown else "+"
+            x = total(part.rows, self.machine) if part.parts else vars(part.rows[0])
+            bound = _bound(part.rows) if part.parts else part.rows[0].bound
+            lines.append((f"{'  ' * depth}{mark} {name}", x, bound))
+        return lines
+
+    @property
+    def about(self) -> str:
+        """One line on the machine, the codes and the batch."""
         m = self.machine
-        lines = [
+        return (
             f"{m.name}: {m.rows}x{m.cols} {m.dataflow}, "
             f"folds {'overlap' if m.overlap else 'in series'}, {m.clock_mhz:g} MHz, "
             f"{m.dram_bytes_per_cycle:g} DRAM bytes a cycle, {self.bits}-bit codes, "
-            f"batch {self.batch}",
-            f"{'layer':<22}{'cycles':>12}{'util.':>8}{'DRAM bytes':>13}{'us':>11}"
-            f"{'uJ low - high':>20}  bound by",
-        ]
-        if groups:
-            lines += [_line(name, total(rows, m), _bound(rows)) for name, rows in self.groups]
-        else:
-            lines += [_line(row.name, asdict(row), row.bound) for row in self.rows]
-        lines.append(_line("total", self.totals, _bound(self.rows)))
+            f"batch {self.batch}"
+        )
+
+    @property
+    def notes(self) -> str:
+        """What is not modelled, and what the energies assume."""
         energy = "; ".join(filter(None, ("two 45 nm tables", assumption(self.bits))))
-        lines.append(f"Not modelled: {', '.join(NOT_MODELLED)}. Energy: {energy}.")
-        return "\n".join(lines)
+        return f"Not modelled: {', '.join(NOT_MODELLED)}. Energy: {energy}."
 
     def to_html(self) -> str:
-        """Return one self-contained page: bars of time and of energy a layer, and the table."""
-        return page(self.machine, self.rows, self.totals, _bound(self.rows))
+        """Return one self-contained page: a table that folds, the roofline, energy by part, and
+        the timeline."""
+        return page(self.machine, self.rows, self.about, self.notes, _bound)
 
     def _repr_html_(self) -> str:
-        return f"<pre>{escape(self.table())}</pre>"
+        return fragment(self.machine, self.rows, self.about, self.notes, _bound)
 
 
 def _bound(rows: tuple[Row, ...]) -> str:
@@ -100,10 +138,6 @@ def _bound(rows: tuple[Row, ...]) -> str:
 def _line(name: str, x: Mapping[str, Any], bound: str) -> str:
     energy = f"{x['uj_low']:,.2f} - {x['uj_high']:,.2f}"
     return (
-        f"{name:<21} {x['cycles']:>11,} {x['utilization']:>7.1%} {x['dram_bytes']:>12,} "
+        f"{name} {x['cycles']:>11,} {x['utilization']:>7.1%} {x['dram_bytes']:>12,} "
         f"{x['us']:>10,.2f} {energy:>19}  {bound}"
     )
-
-
-def _event(name: str, at: float, us: float, about: dict[str, Any]) -> dict[str, Any]:
-    return {"name": name, "ph": "X", "ts": at, "dur": us, "pid": 0, "tid": 0, "args": about}

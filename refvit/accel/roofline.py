@@ -1,25 +1,38 @@
 """The roofline of a model on a machine (Williams et al. 2009): which layers memory must bound.
 
-Conventions: an operation is half a MAC; softmax takes 5 an element, LayerNorm 7, GELU 8, an
-addition and a mean 1; every operand is read once and every result written once, at `bits`, nothing
-fused.
+Conventions, those of the figures that the tests hold it to: an operation is half a MAC; softmax
+takes 5 an element, LayerNorm 7, GELU 8, an addition and a mean 1; every operand is read once and
+every result written once, at `bits`. What an accumulator starts from costs nothing: biases are not
+counted, and neither are the positions, a bias of the patch embedding. Vector operators have the
+peak of GEMMs, as in LLM-Viewer (Yuan et al. 2024): memory bounds them long before.
+
+`fused` keeps on chip what one operator hands to the next: GELU and the sum with the residual follow
+their GEMM, and scores, bias, softmax and context are one operator (Dao et al. 2022). LayerNorm and
+GEMMs that follow each other still meet in memory.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from refvit.accel.gpus import GPUS, Gpu, find_gpu
 from refvit.accel.machine import Machine
 from refvit.accel.machine import machine as find_machine
 from refvit.accel.workload import Layer, workload
 
 OPS_PER_ELEMENT = {"softmax": 5, "layer_norm": 7, "gelu": 8, "add": 1, "mean": 1}
+FOLLOWS = ("gelu", "add", "softmax")  # fused behind whatever makes what they read
+POSITIONS = "embed"
 
 
 @dataclass(frozen=True)
 class Dot:
-    """One layer: operations, bytes, operations a byte, and operations a cycle it can reach."""
+    """One layer, or several fused into one: operations, bytes of which `weight_bytes` are
+    parameters, operations a byte, operations a cycle it can reach (`attainable`, and in 1e9 a
+    second `gops`), the microseconds that takes, and what bounds it: compute or memory."""
 
     name: str
     op: str
@@ -28,49 +41,178 @@ class Dot:
     intensity: float
     attainable: float
     bound: str
+    weight_bytes: float = 0.0
+    gops: float = 0.0
+    us: float = 0.0
 
 
 @dataclass(frozen=True)
 class Roofline:
-    """`peak` operations a cycle, `ridge` operations a byte, and a dot for every layer."""
+    """`peak` operations a cycle, `ridge` operations a byte, and a dot for every layer.
 
-    machine: Machine
+    A GPU's cycle is a nanosecond here, as its clocks are not modelled.
+    """
+
+    machine: Machine | Gpu
     bits: int
     peak: float
     ridge: float
     rows: tuple[Dot, ...]
+    batch: int = 1
+    fused: bool = False
+    clock_mhz: float = 1000.0
+
+    @property
+    def ops(self) -> int:
+        """Operations of the whole model."""
+        return sum(row.ops for row in self.rows)
+
+    @property
+    def bytes(self) -> float:
+        """Bytes that the whole model moves (its MOPs)."""
+        return sum(row.bytes for row in self.rows)
 
     @property
     def intensity(self) -> float:
         """Operations a byte of the whole model."""
-        return sum(row.ops for row in self.rows) / sum(row.bytes for row in self.rows)
+        return self.ops / self.bytes
+
+    @property
+    def attainable(self) -> float:
+        """Operations a cycle that the model's intensity allows."""
+        return min(self.peak, self.intensity * self.peak / self.ridge)
+
+    @property
+    def us(self) -> float:
+        """Microseconds with every layer at its own roof: never less than the model at its."""
+        return sum(row.us for row in self.rows)
+
+    @property
+    def gops(self) -> float:
+        """1e9 operations a second with every layer at its own roof."""
+        return self.ops / self.us / 1e3
+
+    @property
+    def memory_bound(self) -> float:
+        """The share of the time spent in layers that memory bounds."""
+        return sum(row.us for row in self.rows if row.bound == "memory") / self.us
+
+    def table(self, layers: bool = False) -> str:
+        """Return a table for a terminal: a line a kind of layer, or each of the `layers`."""
+        from refvit.accel.roof_table import layer_lines, title
+
+        return "\n".join([title(self), "", *layer_lines(self, layers)])
+
+    def to_json(self) -> str:
+        """Return machine, totals and every layer, as JSON."""
+        from refvit.accel.roof_table import as_json
+
+        return json.dumps(as_json(self), indent=2)
+
+    def to_svg(self) -> str:
+        """Return the drawing: the roof, and a dot for every kind of layer."""
+        from refvit.accel.roof_chart import draw
+
+        return draw(self)
+
+    def _repr_svg_(self) -> str:
+        return self.to_svg()
 
 
 def roofline(
-    config: Any, machine: str | Machine = "edge32", bits: int = 8, batch: int = 1
+    config: Any,
+    machine: str | Machine | Gpu = "edge32",
+    bits: int = 8,
+    batch: int = 1,
+    fused: bool = False,
 ) -> Roofline:
-    """Return the roofline of the model `config` describes; ValueError for an unknown machine,
-    or codes of no or more than 32 bits.
+    """Return the roofline of the model `config` describes, on one of our machines or a GPU.
+
+    An array of PEs makes one MAC a PE and cycle of codes as wide as its multiplier, and takes a
+    cycle a slice for wider ones; narrower ones save it bytes alone. A GPU has a peak for each of
+    32, 16, 8 and 4 bits. Raises ValueError for an unknown
+    machine, codes of no or more than 32 bits, or a width that the GPU lacks.
 
     >>> from refvit.models import VARIANTS
     >>> round(roofline(VARIANTS["vit_base"]).ridge)
     256
+    >>> [round(roofline(VARIANTS["vit_base"], "a100-40g", bits).ridge) for bits in (16, 8)]
+    [201, 401]
     """
-    hardware = find_machine(machine)
     if not 1 <= bits <= 32:
         raise ValueError(f"codes of {bits} bits; give 1 to 32, as in bits=8")
-    peak = 2.0 * hardware.rows * hardware.cols
-    ridge = peak / hardware.dram_bytes_per_cycle
-    layers = workload(config, batch)
-    dots = tuple(dot(layer, bits, peak, hardware.dram_bytes_per_cycle) for layer in layers)
-    return Roofline(hardware, bits, peak, ridge, dots)
+    hardware, peak, bandwidth, clock_mhz = limits(machine, bits)
+    layers = [layer for layer in workload(config, batch) if layer.name != POSITIONS]
+    groups = fuse(layers) if fused else [[layer] for layer in layers]
+    dots = tuple(group_dot(group, bits, peak, bandwidth, clock_mhz) for group in groups)
+    return Roofline(hardware, bits, peak, peak / bandwidth, dots, batch, fused, clock_mhz)
+
+
+def limits(which: str | Machine | Gpu, bits: int) -> tuple[Machine | Gpu, float, float, float]:
+    """Return a machine, its operations and its bytes a cycle, and its clock in MHz.
+
+    `which` is a machine, a GPU or the name of one; ValueError lists the names.
+    """
+    if isinstance(which, str):
+        which = find_gpu(which) or which
+    if isinstance(which, Gpu):
+        return which, which.tops(bits) * 1e3, which.gb_per_second, 1000.0
+    try:
+        hardware = find_machine(which)
+    except ValueError as error:
+        raise ValueError(f"{error}, and of GPUs {', '.join(GPUS)}") from None
+    peak = 2.0 * hardware.rows * hardware.cols / hardware.slices(bits, bits)
+    return hardware, peak, hardware.dram_bytes_per_cycle, hardware.clock_mhz
+
+
+def fuse(layers: Sequence[Layer]) -> list[list[Layer]]:
+    """Return the layers in groups: in one group, each reads what the one before it makes."""
+    groups: list[list[Layer]] = []
+    for layer in layers:
+        before = groups[-1][-1] if groups else None
+        follows = layer.op in FOLLOWS or (before is not None and before.op == "softmax")
+        if before is not None and follows and before.elements in layer.inputs:
+            groups[-1].append(layer)
+        else:
+            groups.append([layer])
+    return groups
 
 
 def dot(layer: Layer, bits: int, peak: float, bandwidth: float) -> Dot:
     """Return one layer's place under the roof."""
-    ops = 2 * layer.macs if layer.M else layer.work * OPS_PER_ELEMENT[layer.op]
-    weights = layer.K * layer.N if layer.weights else 0
-    moved = (sum(layer.inputs) + weights + layer.elements) * bits / 8
-    reach = min(peak, ops / moved * bandwidth)
+    return group_dot([layer], bits, peak, bandwidth)
+
+
+def group_dot(
+    group: Sequence[Layer], bits: int, peak: float, bandwidth: float, clock_mhz: float = 1000.0
+) -> Dot:
+    """Return the place of layers fused into one: what they hand on is not moved."""
+    ops = sum(layer_ops(layer) for layer in group)
+    weights = sum(layer.K * layer.N for layer in group if layer.weights) * bits / 8
+    moved = sum(sum(layer.inputs) + layer.elements for layer in group)
+    handed = sum(layer.elements for layer in group[:-1])
+    total = weights + (moved - 2 * handed) * bits / 8
+    reach = min(peak, ops / total * bandwidth)
     bound = "compute" if reach == peak else "memory"
-    return Dot(layer.name, layer.op, ops, moved, ops / moved, reach, bound)
+    name = "+".join([group[0].name, *(layer.name.rpartition(".")[2] for layer in group[1:])])
+    return Dot(
+        name,
+        group[0].op,
+        ops,
+        total,
+        ops / total,
+        reach,
+        bound,
+        weights,
+        reach * clock_mhz / 1e3,
+        ops / reach / clock_mhz,
+    )
+
+
+def layer_ops(layer: Layer) -> int:
+    """Return a layer's operations: two a MAC, or its elements times the convention's constant.
+
+    >>> layer_ops(Layer("n", "layer_norm", "n", elements=640, rows=10, inputs=(640,)))
+    4480
+    """
+    return 2 * layer.macs if layer.M else layer.work * OPS_PER_ELEMENT[layer.op]

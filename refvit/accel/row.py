@@ -9,7 +9,24 @@ from refvit.accel.machine import Machine
 from refvit.accel.systolic import utilization
 
 BOUNDS = ("compute", "memory", "vector")
-COUNTS = ("macs", "cycles", "compute_cycles", "stall_cycles", "sram_bytes", "dram_bytes")
+UNITS = ("array", "vector", "fused", "host")
+COUNTS = (
+    "macs",
+    "cycles",
+    "compute_cycles",
+    "stall_cycles",
+    "prologue_cycles",
+    "steady_cycles",
+    "epilogue_cycles",
+    "memory_cycles",
+    "vector_cycles",
+    "sram_bytes",
+    "dram_bytes",
+    "load_bytes",
+    "store_bytes",
+    "resident_bytes",
+)
+PARTS = ("array", "sram", "dram", "vector")
 SUMMED = (
     "us",
     "uj_low",
@@ -19,6 +36,13 @@ SUMMED = (
     "uj_sram",
     "uj_dram",
     "uj_vector",
+    "uj_mac",
+    "uj_registers",
+    "uj_sram_a",
+    "uj_sram_b",
+    "uj_sram_o",
+    "uj_accumulator",
+    *(f"uj_{part}_{end}" for part in PARTS for end in ("low", "high")),
 )
 
 
@@ -27,7 +51,18 @@ class Row:
     """One layer: cycles from first load to last store, of which the unit computes
     `compute_cycles`; bytes in all; microseconds; microjoules by the two energy tables; and
     `bound`, one of compute, memory, vector. `utilization` is MACs / (cycles x PEs). `uj` is the
-    energy by the machine's own table, the sum of its array, SRAM, DRAM and vector parts."""
+    energy by the machine's own table, the sum of its array, SRAM, DRAM and vector parts.
+
+    `unit` is the one that works: array, vector, host, or "fused" behind the array. `cycles` are the
+    prologue, in which the first tile is loaded, the steady state, and the epilogue, in which the
+    last is stored; they are `compute_cycles` and the stall. `memory_cycles` are those that the DRAM
+    port is busy, `vector_cycles` those of the vector unit, hidden or not. `dram_bytes` are loaded
+    and stored; `resident_bytes` are those of operands and results that did not have to be, as they
+    stay on chip, and `resident` names them: a, b, o. A GEMM has its outer tile, how many there are
+    (`tiles`, over all its `count`), their loop order, and the share of the array its tiles cover.
+    Of `uj`, the array's part is that of MACs and registers, the SRAMs' that of each; every part
+    has its low and high too: its least and greatest over the tables.
+    """
 
     name: str
     op: str
@@ -48,6 +83,39 @@ class Row:
     uj_dram: float
     uj_vector: float
     bound: str
+    unit: str = ""
+    prologue_cycles: int = 0
+    steady_cycles: int = 0
+    epilogue_cycles: int = 0
+    memory_cycles: int = 0
+    vector_cycles: int = 0
+    load_bytes: int = 0
+    store_bytes: int = 0
+    resident_bytes: int = 0
+    resident: str = ""
+    a_bits: int = 0
+    b_bits: int = 0
+    o_bits: int = 0
+    tile_m: int = 0
+    tile_k: int = 0
+    tile_n: int = 0
+    tiles: int = 0
+    order: str = ""
+    mapping_efficiency: float = 0.0
+    uj_mac: float = 0.0
+    uj_registers: float = 0.0
+    uj_sram_a: float = 0.0
+    uj_sram_b: float = 0.0
+    uj_sram_o: float = 0.0
+    uj_accumulator: float = 0.0
+    uj_array_low: float = 0.0
+    uj_array_high: float = 0.0
+    uj_sram_low: float = 0.0
+    uj_sram_high: float = 0.0
+    uj_dram_low: float = 0.0
+    uj_dram_high: float = 0.0
+    uj_vector_low: float = 0.0
+    uj_vector_high: float = 0.0
 
 
 def total(rows: tuple[Row, ...], machine: Machine) -> dict[str, float]:

@@ -1,189 +1,178 @@
 """One forward on one machine: layer by layer, cycles, traffic, time and energy.
 
-Every layer reads its operands from DRAM and writes its result there, except GELU and
-requantization, which stream from the accumulator; nothing stays resident between layers.
-Activations and weights have `bits`; the residual stream and what feeds LayerNorm have 16, as in
-the engine's recipes. The outer tiles of a GEMM are taken as equal: each gets its share of the
-cycles and bytes.
+Layers become steps (what streams behind a GEMM is never stored), results that fit stay on chip,
+and each layer costs what its unit says. Layers follow each other: the next one's first load waits
+for the last store of the one before. Layers that are alike cost alike, and are worked out once.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from refvit.accel.energy import TABLES, Events, energy_parts_uj, energy_range_uj
+from refvit.accel.gemm import Operands, gemm_cost
 from refvit.accel.machine import Machine
 from refvit.accel.machine import machine as find_machine
-from refvit.accel.memory import PARTIAL_BYTES, Tiling, Timing, best_tiling, two_buffers
+from refvit.accel.operators import fused_cost, host_cost, vector_cost
 from refvit.accel.report import Report
+from refvit.accel.residency import operand_bits, resident
 from refvit.accel.row import Row
-from refvit.accel.systolic import (
-    ceil_div,
-    cut_cycles,
-    gemm_cycles,
-    mapping,
-    sram_outputs,
-    sram_reads,
-    utilization,
-)
-from refvit.accel.vector import FUSED, requantize_cycles, vector_cycles, vector_ops
+from refvit.accel.row_of import row_of
+from refvit.accel.steps import PARTIAL_BYTES, Bits, Step, steps_of
+from refvit.accel.widths import site_widths, stored_at
 from refvit.accel.workload import Layer, workload
 
-WIDTHS = (4, 8, 16)
-STREAM_BYTES = 2  # an element of the residual stream
+NONLINEAR = ("vector", "host")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A machine, the width of every site on it, the sites that stay on chip, and who does what is
+    not a product."""
+
+    hw: Machine
+    bits: Bits
+    stays: frozenset[str]
+    host: bool
+    leaving: frozenset[str]
 
 
 def simulate(
-    config: Any, machine: str | Machine = "edge32", bits: int = 8, batch: int = 1
+    config: Any,
+    machine: str | Path | Machine = "edge32",
+    bits: int = 8,
+    batch: int = 1,
+    *,
+    recipe: Mapping[str, int] | None = None,
+    nonlinear: str = "vector",
+    residency: bool = True,
 ) -> Report:
     """Return the report of one forward of the model `config` describes (or whose `.config` does).
 
-    Raises ValueError for an unknown machine, a width other than 4, 8 or 16, or no images.
+    Codes have `bits`, the residual stream 16; `recipe` maps sites to bits of their own, as
+    "blocks.0.mlp.fc1.weight" to 4. `nonlinear="host"` gives softmax, LayerNorm, GELU, residual sums
+    and requantization to a processor beside the array, as in Kim et al. 2023: every result then
+    passes through memory as int32 sums. `residency=False` sends every result to DRAM and back.
+    Raises ValueError for an unknown machine, width, site or `nonlinear`, or no images.
 
     >>> from refvit.models import VARIANTS
     >>> simulate(VARIANTS["nano_vit"]).totals["macs"]
     8958816
     """
     hardware = find_machine(machine)
-    if bits not in WIDTHS:
-        raise ValueError(f"codes of {bits} bits are not modelled; there are {WIDTHS}")
+    layers = workload(config, batch)
+    widths = site_widths(layers, bits, recipe)
+    rows = simulate_layers(layers, hardware, widths, nonlinear, residency)
+    return Report(hardware, bits if recipe is None else main_bits(rows), batch, rows)
+
+
+def main_bits(rows: Sequence[Row]) -> int:
+    """Return the width of A that most of the MACs read: what a mixed recipe is called by."""
+    macs: dict[int, int] = {}
+    for row in rows:
+        macs[row.a_bits] = macs.get(row.a_bits, 0) + row.macs
+    return max(macs, key=lambda bits: (macs[bits], bits), default=8)
+
+
+def simulate_layers(
+    layers: Sequence[Layer],
+    hw: Machine,
+    widths: Mapping[str, int],
+    nonlinear: str = "vector",
+    residency: bool = True,
+) -> tuple[Row, ...]:
+    """Return the rows of any layers, with the bits of every site they read and write."""
+    if nonlinear not in NONLINEAR:
+        listed = ", ".join(NONLINEAR)
+        raise ValueError(f"no unit {nonlinear!r} for what is not a product; there are {listed}")
+    bits, host = stored_at(widths, hw), nonlinear == "host"
+    steps = steps_of(layers, hw, () if host else hw.fused)
+    stays = resident(steps, hw, bits) if residency and not host else frozenset()
+    leaving = frozenset(site for step in steps if step.leaves for site, _ in step.writes)
+    plan = Plan(hw, bits, stays, host, leaving)
+    known: dict[Any, list[dict[str, Any]]] = {}
     rows: list[Row] = []
-    behind = 0.0
-    for layer in workload(config, batch):
-        if layer.M:
-            rows.append(gemm_row(layer, hardware, bits))
-            behind = rows[-1].compute_cycles
-        else:
-            rows.append(vector_row(layer, hardware, bits, behind))
-    return Report(hardware, bits, batch, tuple(rows))
+    for step in steps:
+        key = _key(step, plan)
+        if key not in known:
+            known[key] = host_rows(step, plan) if host else step_rows(step, plan)
+        names = [*step.layers, step.main][: len(known[key])]
+        for layer, row in zip(names, known[key], strict=True):
+            name = f"{layer.name}.{row['op']}" if row["op"] == "requantize" else layer.name
+            rows.append(Row(name=name, group=layer.group, **row))
+    return tuple(rows)
 
 
-def code_bytes(elements: int, bits: int) -> int:
-    """Return the bytes of that many codes, packed."""
-    return ceil_div(elements * bits, 8)
+def _key(step: Step, plan: Plan) -> Any:
+    """Return what the cost of a step depends on beside the machine."""
+    reads = tuple((plan.bits(site), site in plan.stays) for site, _ in step.reads)
+    weights = operand_bits(step.main, plan.bits) if step.main.M else ()
+    results = tuple((n, plan.bits(site), *_stored(plan, site)) for site, n in step.writes)
+    return step.shape, reads, weights, results
 
 
-def writes_stream(layer: Layer) -> bool:
-    """Say whether a layer's result belongs to the residual stream: sums, but not those of scores
-    and their bias, and what is added to the stream or starts it."""
-    if layer.op == "add":
-        return not layer.name.endswith("biased")
-    starts = ("proj", "fc2", "patch_embed", "patch_norm", "norm_pre", "reduction", "fc_pool")
-    return layer.name.endswith(starts)
+def _stored(plan: Plan, site: str) -> tuple[bool, bool]:
+    """Return whether a result stays on chip, and whether it is the model's, which is stored too."""
+    return site in plan.stays, site in plan.leaving
 
 
-def reads_stream(layer: Layer) -> bool:
-    """Say whether a vector layer reads the residual stream."""
-    norm = layer.op == "layer_norm" and not layer.name.endswith(("q_norm", "k_norm"))
-    return norm or layer.name.endswith("fc_pool") or (layer.op == "add" and writes_stream(layer))
+def step_rows(step: Step, plan: Plan) -> list[dict[str, Any]]:
+    """Return the figures of every layer of a step: its main one, and those fused behind it."""
+    main, hw = step.main, plan.hw
+    if not main.M:
+        cost = vector_cost(main, hw, _moved(step.reads, plan), _moved(step.writes, plan))
+        widths = Operands(plan.bits(step.reads[0][0]), 0, plan.bits(step.writes[0][0]))
+        return [row_of(main, hw, cost, "vector", widths)]
+    operands = operands_of(step, plan)
+    gemm = gemm_cost(main, hw, operands)
+    rows = [row_of(main, hw, gemm, "array", operands)]
+    inner = {main.writes[0][0]}
+    for layer in step.layers[1:]:
+        others = [p for p in zip(layer.reads, layer.inputs, strict=True) if p[0] not in inner]
+        cost = fused_cost(layer, hw, gemm, main.count, _moved(others, plan))
+        widths = Operands(0, 0, plan.bits(step.writes[0][0]))
+        rows.append(row_of(layer, hw, cost, "fused", widths))
+        inner.add(layer.writes[0][0])
+    return rows
 
 
-def gemm_row(layer: Layer, hw: Machine, bits: int) -> Row:
-    """Simulate a GEMM: array cycles, tiles through two buffers, SRAM and DRAM traffic."""
-    M, K, N, count = layer.M, layer.K, layer.N, layer.count
-    tiling = gemm_tiling(layer, hw, bits)
-    compute = float(gemm_cycles(M, K, N, hw.rows, hw.cols, hw.dataflow, hw.overlap, count=count))
-    if tiling.tiles > 1:  # the array starts over for every piece of its time axis
-        array = (hw.rows, hw.cols, hw.dataflow, hw.overlap)
-        compute = max(compute, count * float(cut_cycles((M, K, N), tiling.time_piece, *array)))
-    compute += requantize_cycles(layer.elements, hw.vector_lanes, compute)
-    load, store = gemm_traffic(layer, hw, bits)
-    tiles, speed = tiling.tiles, hw.dram_bytes_per_cycle
-    timing = two_buffers(
-        compute / (tiles * count), load / tiles / speed, store / tiles / speed, tiles * count
-    )
-    moved = gemm_sram_bytes(layer, hw, bits)
-    events = Events(layer.macs, bits, moved, round((load + store) * count), layer.elements)
-    return make_row(layer, hw, timing, events, "compute")
+def operands_of(step: Step, plan: Plan) -> Operands:
+    """Return the widths of a GEMM step, and which of its operands and results stay on chip.
 
-
-def result_bytes(layer: Layer, bits: int) -> int:
-    """Return the bytes one result of a GEMM takes in a buffer: a code's, or the stream's."""
-    return STREAM_BYTES if writes_stream(layer) or bits > 8 else 1
-
-
-def gemm_tiling(layer: Layer, hw: Machine, bits: int) -> Tiling:
-    """Return the outer tiling of one of a layer's GEMMs; codes narrower than a byte take one."""
-    width = ceil_div(bits, 8)
-    return best_tiling(layer.M, layer.K, layer.N, hw, width, width, result_bytes(layer, bits))
-
-
-def gemm_traffic(layer: Layer, hw: Machine, bits: int) -> tuple[float, float]:
-    """Return the DRAM bytes that one of a layer's GEMMs loads and stores.
-
-    Codes of less than 8 bits are packed there; partial sums and the residual stream are not codes.
+    Several results, of q, k and v, are stored at the widest, and stay if all of them do.
     """
-    tiling = gemm_tiling(layer, hw, bits)
-    packed, spill = min(bits / 8, 1.0), tiling.spill_bytes
-    result = float(tiling.store_bytes - spill)
-    if not writes_stream(layer):
-        result = result * packed
-    return (tiling.load_bytes - spill) * packed + spill, result + spill
+    main, stays = step.main, plan.stays
+    a, b = operand_bits(main, plan.bits)
+    out = max(plan.bits(site) for site, _ in step.writes)
+    second = not main.weights and main.reads[1] in stays
+    results = all(site in stays and site not in plan.leaving for site, _ in step.writes)
+    return Operands(a, b, out, (main.reads[0] in stays, second, results))
 
 
-def gemm_sram_bytes(layer: Layer, hw: Machine, bits: int) -> tuple[tuple[int, int], ...]:
-    """Return (bytes moved, size of the buffer) for A, B and the accumulator, all GEMMs of it."""
-    M, K, N, count = layer.M, layer.K, layer.N, layer.count
-    read_a, read_b = sram_reads(M, K, N, hw.rows, hw.cols, hw.dataflow)
-    wrote, reread = sram_outputs(M, K, N, hw.rows, hw.dataflow)
-    pieces = ceil_div(mapping(M, K, N, hw.dataflow)[2], gemm_tiling(layer, hw, bits).time_piece)
-    if hw.dataflow == "ws":  # what stays in the array is read again for every piece of time
-        read_b *= pieces
-    elif hw.dataflow == "is":
-        read_a *= pieces
-    else:
-        wrote, reread = wrote * pieces, wrote * (pieces - 1)
-    # os keeps its sums in the PEs
-    sum_bytes = result_bytes(layer, bits) if hw.dataflow == "os" else PARTIAL_BYTES
-    return (
-        (code_bytes(read_a * count, bits), hw.sram_a_bytes),
-        (code_bytes(read_b * count, bits), hw.sram_b_bytes),
-        ((wrote + reread) * count * sum_bytes, hw.sram_o_bytes),
-    )
+def _moved(parts: Sequence[tuple[str, int]], plan: Plan) -> tuple[float, float]:
+    """Return the bytes of sites that stay on chip, and of those that cross to or from DRAM."""
+    inside = outside = 0.0
+    for site, size in parts:
+        stays = site in plan.stays and site not in plan.leaving
+        inside += size * plan.bits(site) / 8 * stays
+        outside += size * plan.bits(site) / 8 * (not stays)
+    return inside, outside
 
 
-def vector_row(layer: Layer, hw: Machine, bits: int, behind: float) -> Row:
-    """Simulate a vector layer; `behind` is the compute time of the GEMM before it."""
-    compute = float(vector_cycles(layer, hw.vector_lanes, behind))
-    if layer.op in FUSED:
-        events = Events(0, bits, (), 0, vector_ops(layer))
-        return make_row(layer, hw, Timing(compute, compute, 0.0, 0.0, 0.0), events, "vector")
-    wide_in, wide_out = reads_stream(layer), writes_stream(layer)
-    read = sum(layer.inputs) * STREAM_BYTES if wide_in else code_bytes(sum(layer.inputs), bits)
-    wrote = layer.elements * STREAM_BYTES if wide_out else code_bytes(layer.elements, bits)
-    tiles = max(1, ceil_div(read, hw.sram_a_bytes // 2))
-    speed = hw.dram_bytes_per_cycle * tiles
-    timing = two_buffers(compute / tiles, read / speed, wrote / speed, tiles)
-    moved = ((read, hw.sram_a_bytes), (wrote, hw.sram_o_bytes))
-    return make_row(
-        layer, hw, timing, Events(0, bits, moved, read + wrote, vector_ops(layer)), "vector"
-    )
-
-
-def make_row(layer: Layer, hw: Machine, timing: Timing, events: Events, unit: str) -> Row:
-    """Put the figures of a layer together; it is bound by whichever is busy longer."""
-    low, high = energy_range_uj(events)
-    array, sram, dram, vector = energy_parts_uj(events, TABLES[hw.energy])
-    cycles = timing.cycles
-    return Row(
-        name=layer.name,
-        op=layer.op,
-        group=layer.group,
-        macs=layer.macs,
-        cycles=round(cycles),
-        compute_cycles=round(timing.compute),
-        stall_cycles=round(cycles) - round(timing.compute),
-        utilization=utilization(layer.macs, cycles, hw.rows, hw.cols),
-        sram_bytes=events.sram_total,
-        dram_bytes=events.dram_bytes,
-        us=hw.us(round(cycles)),
-        uj_low=low,
-        uj_high=high,
-        uj=math.fsum((array, sram, dram, vector)),
-        uj_array=array,
-        uj_sram=sram,
-        uj_dram=dram,
-        uj_vector=vector,
-        bound="memory" if timing.memory > timing.compute else unit,
-    )
+def host_rows(step: Step, plan: Plan) -> list[dict[str, Any]]:
+    """Return the figures of a layer where a host does all but products: a GEMM stores its sums,
+    and the host reads them to write codes."""
+    main, hw = step.main, plan.hw
+    read, wrote = (_moved(parts, plan)[1] for parts in (step.reads, step.writes))
+    out = plan.bits(step.writes[0][0])
+    if not main.M:
+        widths = Operands(plan.bits(step.reads[0][0]), 0, out)
+        return [row_of(main, hw, host_cost(main, hw, read, wrote), "host", widths)]
+    a, b = operand_bits(main, plan.bits)
+    sums = Operands(a, b, 8 * PARTIAL_BYTES)
+    gemm = row_of(main, hw, gemm_cost(main, hw, sums, host=True), "array", sums)
+    turned = Layer(main.name, "requantize", main.group, main.elements, main.rows, main.inputs)
+    cost = host_cost(turned, hw, main.elements * PARTIAL_BYTES, wrote)
+    return [gemm, row_of(turned, hw, cost, "host", Operands(8 * PARTIAL_BYTES, 0, out))]

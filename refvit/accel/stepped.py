@@ -10,6 +10,7 @@ the count ends with the edge that latches the last result below the bottom row.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,15 +19,24 @@ from numpy.typing import NDArray
 from refvit.accel.systolic import ceil_div, mapping, require_sizes
 
 Int = NDArray[Any]
+Watch = Callable[[int, Int, Int, Int], None]
 ALONE = 1 << 40  # the period of a fold that no other follows
 
 
 def step_gemm(
-    a: Int, b: Int, rows: int, cols: int, dataflow: str = "ws", overlap: bool = False
+    a: Int,
+    b: Int,
+    rows: int,
+    cols: int,
+    dataflow: str = "ws",
+    overlap: bool = False,
+    watch: Watch | None = None,
 ) -> tuple[Int, int]:
     """Return (a @ b as int32, cycles taken) of int8 a [M, K] and b [K, N].
 
-    Input-stationary is the weight-stationary array on the transposed problem. Raises ValueError
+    Input-stationary is the weight-stationary array on the transposed problem. After each edge
+    `watch(cycle, moves, works, leaves)` is told which PEs [rows, cols] shift a weight in or a sum
+    out, which multiply, and below which columns [cols] a result is latched. Raises ValueError
     for operands that are not int8, shapes that do not agree, sizes below 1 or an unknown dataflow.
 
     >>> step_gemm(np.array([[1, 2]], np.int8), np.array([[3], [4]], np.int8), 2, 1)
@@ -39,22 +49,33 @@ def step_gemm(
     require_sizes(M=a.shape[0], K=a.shape[1], N=b.shape[1], rows=rows, cols=cols)
     mapping(a.shape[0], a.shape[1], b.shape[1], dataflow)
     a, b = a.astype(np.int32), b.astype(np.int32)
+    watch = watch or _unseen
     if dataflow == "is":
-        product, cycles = _run(_weight_stationary, b.T, a.T, rows, cols, overlap)
+        product, cycles = _run(_weight_stationary, b.T, a.T, rows, cols, overlap, watch)
         return product.T, cycles
     array = _output_stationary if dataflow == "os" else _weight_stationary
-    return _run(array, a, b, rows, cols, overlap)
+    return _run(array, a, b, rows, cols, overlap, watch)
 
 
-def _run(array: Any, a: Int, b: Int, rows: int, cols: int, overlap: bool) -> tuple[Int, int]:
+def _unseen(cycle: int, moves: Int, works: Int, leaves: Int) -> None:
+    """Nobody watches."""
+
+
+def _later(watch: Watch, clock: int, cycle: int, moves: Int, works: Int, leaves: Int) -> None:
+    watch(clock + cycle, moves, works, leaves)
+
+
+def _run(
+    array: Any, a: Int, b: Int, rows: int, cols: int, overlap: bool, watch: Watch
+) -> tuple[Int, int]:
     """Step all folds as one stream, or each alone, begun when the one before was seen to end."""
     if overlap:
-        product, cycles = array(a, b, rows, cols, None)
+        product, cycles = array(a, b, rows, cols, None, watch)
         return product, cycles
     total, clock = np.zeros((a.shape[0], b.shape[1]), np.int32), 0
     fold = 0
     while True:
-        product, cycles = array(a, b, rows, cols, fold)
+        product, cycles = array(a, b, rows, cols, fold, partial(_later, watch, clock))
         if cycles == 0:
             return total, clock
         total, clock, fold = total + product, clock + cycles, fold + 1
@@ -85,7 +106,9 @@ def _feed(fold: Int, step: Int, enabled: Int, element: Callable[[int, int, int],
     return np.array([element(f, i, lane) if on else 0 for lane, (f, i, on) in lanes], np.int32)
 
 
-def _weight_stationary(a: Int, b: Int, rows: int, cols: int, only: int | None) -> tuple[Int, int]:
+def _weight_stationary(
+    a: Int, b: Int, rows: int, cols: int, only: int | None, watch: Watch
+) -> tuple[Int, int]:
     """Rows hold K, columns N, and the M rows of a stream through; partial sums flow down.
 
     Steps every fold in a stream, or `only` one, until its last result is latched.
@@ -109,6 +132,7 @@ def _weight_stationary(a: Int, b: Int, rows: int, cols: int, only: int | None) -
         edge = _feed(run[:, 0], row[:, 0], works[:, 0], lambda f, i, r: streams[folds[f][0]][i, r])
         west = _shifted(west, edge, 1)
         south = _shifted(south, np.zeros(cols, np.int32), 0) + west * held
+        watch(cycle, loads, works, works[-1])
         for c in np.flatnonzero(works[-1]):
             out[folds[run[-1, c]][1], row[-1, c], c] += south[-1, c]
             left, last = left - 1, cycle
@@ -116,7 +140,9 @@ def _weight_stationary(a: Int, b: Int, rows: int, cols: int, only: int | None) -
     return out.swapaxes(0, 1).reshape(time, -1)[:, : b.shape[1]], last + 1
 
 
-def _output_stationary(a: Int, b: Int, rows: int, cols: int, only: int | None) -> tuple[Int, int]:
+def _output_stationary(
+    a: Int, b: Int, rows: int, cols: int, only: int | None, watch: Watch
+) -> tuple[Int, int]:
     """Rows hold M, columns N, and K streams through; finished sums shift out below.
 
     Steps every fold in a stream, or `only` one, until its last result is latched.
@@ -141,6 +167,7 @@ def _output_stationary(a: Int, b: Int, rows: int, cols: int, only: int | None) -
         top = _feed(fold[0], k[0], works[0], lambda f, i, c: tops[folds[f][1]][i, c])
         west, north = _shifted(west, edge, 1), _shifted(north, top, 0)
         acc = np.where(works, np.where(k == 0, 0, acc) + west * north, acc)
+        watch(cycle, drains, works, drains[-1])
         for c in np.flatnonzero(drains[-1]):
             m, n = folds[ready[-1, c]]
             out[m, rows - 1 - step[-1, c], n, c] = link[-1, c]

@@ -85,6 +85,24 @@ def gemm_cycles(
     return rows + (folds - 1) * period + time + rows + cols - 2
 
 
+def first_result_cycle(
+    M: int, K: int, N: int, rows: int, cols: int, dataflow: str = "ws", overlap: bool = False
+) -> int:
+    """Return the cycle, counted from 0, at whose end the first result is latched below the array.
+
+    ws and is: R to load, then R - 1 down the rows. os: the sums leave when the first fold is done,
+    overlapped no sooner than every R cycles. Raises ValueError as `gemm_cycles` does.
+
+    >>> first_result_cycle(18, 16, 15, 6, 2), first_result_cycle(8, 3, 8, 8, 8, "os", overlap=True)
+    (11, 15)
+    """
+    require_sizes(M=M, K=K, N=N, rows=rows, cols=cols)
+    _, _, time = mapping(M, K, N, dataflow)
+    if dataflow != "os":
+        return 2 * rows - 1
+    return (max(time, rows) if overlap else time) + rows - 1
+
+
 def cut_cycles(
     sizes: tuple[int, int, int], piece: Any, rows: int, cols: int, dataflow: str, overlap: bool
 ) -> Any:

@@ -9,12 +9,14 @@ they are wanted, so `param` and `concat` cost nothing here.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from refvit.models import workload_records
 from refvit.ops.shape_ops import Record
 
+Sources = dict[str, list[tuple[str, int]]]
 VECTOR = ("softmax", "layer_norm", "gelu", "add", "mean")
 
 
@@ -22,7 +24,9 @@ VECTOR = ("softmax", "layer_norm", "gelu", "add", "mean")
 class Layer:
     """One layer. A GEMM has sizes `M, K, N` and is run `count` times; `weights` says whether its
     B comes from memory as parameters. A vector layer has `elements` in `rows` rows. `inputs` are
-    the sizes of the activations read, in elements.
+    the sizes of the activations read, in elements, and `reads` their sites: those of the layer
+    that wrote them, or of a parameter. `writes` are the sites it writes and their elements;
+    `leaves` says that its result is the model's.
     """
 
     name: str
@@ -36,6 +40,9 @@ class Layer:
     N: int = 0
     count: int = 1
     weights: bool = False
+    reads: tuple[str, ...] = ()
+    writes: tuple[tuple[str, int], ...] = ()
+    leaves: bool = False
 
     @property
     def macs(self) -> int:
@@ -44,7 +51,7 @@ class Layer:
     @property
     def work(self) -> int:
         """Elements that a vector layer computes on: what a mean reads, what the others write."""
-        return self.inputs[0] if self.op == "mean" else self.elements
+        return sum(self.inputs) if self.op == "mean" else self.elements
 
 
 def workload(config: Any, batch: int = 1) -> list[Layer]:
@@ -62,17 +69,48 @@ def workload(config: Any, batch: int = 1) -> list[Layer]:
     config = getattr(config, "config", config)
     if not hasattr(config, "channels"):
         raise ValueError(f"wanted a model or its configuration, got {config!r}; see VARIANTS")
+    return list(layers_of(config, batch))
+
+
+@lru_cache(maxsize=64)
+def layers_of(config: Any, batch: int) -> tuple[Layer, ...]:
+    """Return the same of a configuration, kept: a sweep over machines asks for it each time."""
     layers: list[Layer] = []
     shared: list[Record] = []
-    for record in [*workload_records(config, batch), None]:
+    records = workload_records(config, batch)
+    sources = _sources(records)
+    for record in [*records, None]:
         if shared and (record is None or not _same_input(shared[-1], record)):
-            layers.append(_linear(shared))
+            layers.append(_linear(shared, sources))
             shared = []
         if record is not None and record.op == "linear":
             shared.append(record)
         elif record is not None and (record.op == "matmul" or record.op in VECTOR):
-            layers.append(_layer(record))
-    return layers
+            layers.append(_layer(record, sources))
+    results = {site for r in records if r.op == "output" for site in r.inputs}
+    return tuple(
+        replace(x, leaves=True) if results & {site for site, _ in x.writes} else x for x in layers
+    )
+
+
+def _sources(records: list[Record]) -> Sources:
+    """Return what each `concat` joins: the site and the elements of every part."""
+    return {
+        record.site: [
+            (site, math.prod(shape))
+            for site, shape in zip(record.inputs, record.shapes, strict=True)
+        ]
+        for record in records
+        if record.op == "concat"
+    }
+
+
+def _reads(record: Record, sources: Sources) -> tuple[tuple[str, int], ...]:
+    """Return the site and the elements of everything a record reads, joins taken apart."""
+    pairs = zip(record.inputs, record.shapes, strict=True)
+    return tuple(
+        part for site, shape in pairs for part in sources.get(site, [(site, math.prod(shape))])
+    )
 
 
 def _same_input(a: Record, b: Record) -> bool:
@@ -92,7 +130,7 @@ def group_of(site: str) -> str:
     return ".".join(parts[:2]) if len(parts) > 2 else parts[0]
 
 
-def _linear(records: list[Record]) -> Layer:
+def _linear(records: list[Record], sources: Sources) -> Layer:
     first = records[0]
     assert first.gemm is not None
     rows, inner, _ = first.gemm
@@ -111,6 +149,8 @@ def _linear(records: list[Record]) -> Layer:
         cols,
         1,
         True,
+        first.inputs,
+        tuple((r.site, math.prod(r.shape)) for r in records),
     )
 
 
@@ -118,10 +158,15 @@ def _last(record: Record) -> str:
     return record.site.rpartition(".")[2]
 
 
-def _layer(record: Record) -> Layer:
+def _layer(record: Record, sources: Sources) -> Layer:
     elements = math.prod(record.shape)
-    inputs = tuple(math.prod(shape) for shape in record.shapes)
+    reads = _reads(record, sources)
+    inputs = tuple(size for _, size in reads)
     rows = elements // record.shape[-1]
     M, K, N = record.gemm or (0, 0, 0)
     group = group_of(record.site)
-    return Layer(record.site, record.op, group, elements, rows, inputs, M, K, N, record.count)
+    sites, writes = tuple(site for site, _ in reads), ((record.site, elements),)
+    sizes = (M, K, N, record.count)
+    return Layer(
+        record.site, record.op, group, elements, rows, inputs, *sizes, False, sites, writes
+    )

@@ -1,0 +1,192 @@
+"""`Machine`: the array, its buffers, its vector unit, its memory and its clock, all in numbers."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass, field, fields
+from math import inf
+from numbers import Integral, Real
+from typing import Any
+
+from refvit.accel.energy import TABLES
+from refvit.accel.systolic import DATAFLOWS
+
+WHOLE = (
+    "rows",
+    "cols",
+    "sram_a_bytes",
+    "sram_b_bytes",
+    "sram_o_bytes",
+    "vector_lanes",
+    "multiplier_bits",
+)
+SIZES = (*WHOLE, "dram_bytes_per_cycle", "clock_mhz")
+FUSABLE = ("requantize", "gelu", "add", "softmax")
+
+
+@dataclass(frozen=True)
+class Passes:
+    """How often the vector unit goes over an element: softmax for maximum, sum and scale,
+    LayerNorm for mean, variance and scale, the others once."""
+
+    softmax: int = 3
+    layer_norm: int = 3
+    gelu: int = 1
+    requantize: int = 1
+    add: int = 1
+    mean: int = 1
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            passes = getattr(self, each.name)
+            if not isinstance(passes, Integral) or isinstance(passes, bool) or passes < 1:
+                said = f"passes of {each.name} are a whole number of at least 1"
+                raise ValueError(f"{said}; got {passes!r}")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """An accelerator of rows x cols PEs.
+
+    The three SRAMs, of A, B and the output, are double-buffered: half of each holds the tile in
+    use. int32 sums lie in an accumulator SRAM of `accumulator_bytes`, double-buffered too, or with
+    0 in the output's. `vector_lanes` elements pass the vector unit each cycle, `passes` times; of
+    `fused` operators (requantize, gelu, add, softmax) the results stream behind the GEMM before.
+    `multiplier_bits` is the width of a PE's multiplier: wider operands take a cycle a slice.
+    `widths` are those codes are stored at: narrower ones take the next. `energy` names the table
+    its own estimate is read from. DRAM moves `dram_bytes_per_cycle` of the array's clock.
+
+    Raises ValueError, in one line, for a size that is not above 0, an unknown name, or buffers in
+    which no tile of the array would fit.
+    """
+
+    name: str
+    rows: int
+    cols: int
+    dataflow: str
+    overlap: bool
+    clock_mhz: float
+    sram_a_bytes: int
+    sram_b_bytes: int
+    sram_o_bytes: int
+    dram_bytes_per_cycle: float
+    vector_lanes: int
+    source: str = ""
+    energy: str = "horowitz45"
+    accumulator_bytes: int = 0
+    passes: Passes = field(default_factory=Passes)
+    fused: tuple[str, ...] = ("requantize", "gelu")
+    widths: tuple[int, ...] = (4, 8, 16)
+    multiplier_bits: int = 8
+
+    def __post_init__(self) -> None:
+        for name in SIZES:
+            size = getattr(self, name)
+            number = isinstance(size, Real) and not isinstance(size, bool)
+            fits = number and 0 < size < inf
+            _require(fits, self, f"{name} is {size!r}; it has to be above 0 and finite")
+        for name in (*WHOLE, "accumulator_bytes"):
+            size = getattr(self, name)
+            _require(isinstance(size, Integral), self, f"{name} is {size!r}; give a whole number")
+        _require(isinstance(self.overlap, bool), self, "overlap is true or false")
+        _require(isinstance(self.passes, Passes), self, "passes are of the class Passes")
+        for name, known in (("dataflow", DATAFLOWS), ("energy", tuple(TABLES))):
+            found, kind = getattr(self, name), name.replace("energy", "energy table")
+            listed = f"there are {', '.join(known)}"
+            _require(found in known, self, f"no {kind} {found!r}; {listed}")
+        _check_lists(self)
+        _check_buffers(self)
+
+    def us(self, cycles: float) -> float:
+        """Return microseconds of that many cycles."""
+        return cycles / self.clock_mhz
+
+    @property
+    def sums_bytes(self) -> int:
+        """The size of the SRAM that holds the int32 sums."""
+        return self.accumulator_bytes or self.sram_o_bytes
+
+    def stored_bits(self, bits: int) -> int:
+        """Return the width a code of `bits` is stored at: the next of `widths`.
+
+        Raises ValueError for codes wider than the machine has.
+        """
+        for width in self.widths:
+            if width >= bits:
+                return width
+        wide = f"codes of {bits} bits are not modelled; there are {self.widths}"
+        raise ValueError(f"machine {self.name!r}: {wide}")
+
+    def slices(self, a_bits: int, b_bits: int) -> int:
+        """Return the cycles one PE takes for a product of codes of those widths.
+
+        A multiplier takes an operand in slices of its own width, as the TPU runs 8 x 16 bits at
+        half speed and 16 x 16 at a quarter (Jouppi et al. 2017, section 2).
+        """
+        return -(-a_bits // self.multiplier_bits) * -(-b_bits // self.multiplier_bits)
+
+    def to_toml(self) -> str:
+        """Return the machine as TOML, which `read_machine` reads: all that is not the default."""
+        lines = []
+        for each in fields(self):
+            value = getattr(self, each.name)
+            default = each.default if each.default is not MISSING else None
+            if each.name != "passes" and value != default:
+                lines.append(f"{each.name} = {_toml(value)}")
+        changed = [(f.name, getattr(self.passes, f.name)) for f in fields(Passes)]
+        changed = [(name, n) for name, n in changed if n != getattr(Passes, name)]
+        lines += ["", "[passes]"] if changed else []
+        return "\n".join([*lines, *(f"{name} = {n}" for name, n in changed)]) + "\n"
+
+
+def _toml(value: Any) -> str:
+    """Return a TOML value: a basic string, whose escapes are those of JSON, a number or a list."""
+    if isinstance(value, str):
+        return quoted(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_toml, value))}]"
+    return repr(int(value)) if isinstance(value, Integral) else repr(float(value))
+
+
+def quoted(text: str) -> str:
+    """Return a TOML basic string.
+
+    >>> quoted('a "b"')
+    '"a \\\\"b\\\\""'
+    """
+    plain = text.replace("\\", "\\\\").replace('"', '\\"')
+    safe = (c if c.isprintable() else f"\\U{ord(c):08X}" for c in plain)
+    return f'"{"".join(safe)}"'
+
+
+def _check_lists(machine: Machine) -> None:
+    """Refuse operators that no unit fuses, and widths that are not 1 to 32 and rising."""
+    fused, widths = machine.fused, machine.widths
+    listed = f"fused is a list of {', '.join(FUSABLE)}; got {fused!r}"
+    _require(isinstance(fused, tuple) and set(fused) <= set(FUSABLE), machine, listed)
+    whole = isinstance(widths, tuple) and all(isinstance(w, Integral) for w in widths)
+    rising = whole and list(widths) == sorted({w for w in widths if 1 <= w <= 32})
+    listed = f"widths are whole numbers of 1 to 32, rising; got {widths!r}"
+    _require(bool(widths) and rising, machine, listed)
+
+
+def _check_buffers(machine: Machine) -> None:
+    """Refuse buffers of which half holds no tile of the array."""
+    edge = max(machine.rows, machine.cols)
+    tile = 2 * edge * edge * max(machine.widths) // 8
+    sums = 2 * 4 * edge * edge
+    out = min(sums, tile) if machine.accumulator_bytes else sums
+    _require(
+        min(machine.sram_a_bytes, machine.sram_b_bytes) >= tile
+        and machine.sram_o_bytes >= out
+        and machine.sums_bytes >= sums,
+        machine,
+        f"half a buffer must hold a tile of the array; give A and B {tile} bytes, O {out}"
+        + (f", the accumulator {sums}, or 0 for none" if machine.accumulator_bytes else ""),
+    )
+
+
+def _require(true: bool, machine: Machine, message: str) -> None:
+    if not true:
+        raise ValueError(f"machine {machine.name!r}: {message}")

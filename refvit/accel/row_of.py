@@ -1,0 +1,97 @@
+"""From a layer's cost to the figures of its row."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from refvit.accel.energy import (
+    TABLES,
+    Events,
+    energy_parts_uj,
+    mac_uj,
+    register_uj,
+    sram_uj,
+)
+from refvit.accel.gemm import Cost, Operands
+from refvit.accel.hardware import Machine
+from refvit.accel.row import PARTS
+from refvit.accel.systolic import mapping_efficiency, utilization
+from refvit.accel.workload import Layer
+
+NOISE = 1e-6  # of cycles: what divisions in floats may leave above a whole number
+SRAMS = ("uj_sram_a", "uj_sram_b", "uj_sram_o", "uj_accumulator")
+
+
+def row_of(layer: Layer, hw: Machine, cost: Cost, unit: str, x: Operands) -> dict[str, Any]:
+    """Return all of a row but its name and group; it is bound by whichever is busy longer."""
+    time = cycles_of(cost)
+    gemm = "vector" if cost.waits > 0 else "compute"
+    busy = gemm if unit == "array" else "vector"
+    kept = (name for name, stays in zip("abo", x.resident, strict=True) if stays)
+    return {
+        "op": layer.op,
+        "macs": layer.macs,
+        "unit": unit,
+        "utilization": utilization(layer.macs, time["cycles"], hw.rows, hw.cols),
+        "us": hw.us(time["cycles"]),
+        "bound": "memory" if cost.timing.memory > cost.timing.compute else busy,
+        "sram_bytes": cost.events.sram_total,
+        "dram_bytes": cost.events.dram_bytes,
+        "load_bytes": cost.load_bytes,
+        "store_bytes": cost.store_bytes,
+        "resident_bytes": cost.resident_bytes,
+        "resident": "".join(kept),
+        "a_bits": x.a_bits,
+        "b_bits": x.b_bits,
+        "o_bits": x.o_bits,
+        **time,
+        **tile_of(layer, hw, cost),
+        **energy_of(cost.events, hw),
+    }
+
+
+def cycles_of(cost: Cost) -> dict[str, int]:
+    """Return whole cycles: in all rounded up, and parts that add up to them."""
+    timing = cost.timing
+    cycles = math.ceil(timing.cycles - NOISE)
+    compute = min(round(timing.compute), cycles)
+    prologue, epilogue = math.floor(timing.prologue), math.floor(timing.epilogue)
+    return {
+        "cycles": cycles,
+        "compute_cycles": compute,
+        "stall_cycles": cycles - compute,
+        "prologue_cycles": prologue,
+        "steady_cycles": cycles - prologue - epilogue,
+        "epilogue_cycles": epilogue,
+        "memory_cycles": math.ceil(timing.memory - NOISE),
+        "vector_cycles": math.ceil(cost.vector_cycles),
+    }
+
+
+def tile_of(layer: Layer, hw: Machine, cost: Cost) -> dict[str, Any]:
+    """Return the outer tile of a GEMM, nothing for other layers."""
+    if cost.tiling is None:
+        return {}
+    tiling, array = cost.tiling, (hw.rows, hw.cols, hw.dataflow)
+    return {
+        "tile_m": tiling.m,
+        "tile_k": tiling.k,
+        "tile_n": tiling.n,
+        "tiles": tiling.tiles * layer.count,
+        "order": tiling.order,
+        "mapping_efficiency": mapping_efficiency(layer.M, layer.K, layer.N, *array),
+    }
+
+
+def energy_of(events: Events, hw: Machine) -> dict[str, float]:
+    """Return microjoules by the machine's table, part by part, and the range over all tables."""
+    by_table = [energy_parts_uj(events, table) for table in TABLES.values()]
+    own = TABLES[hw.energy]
+    parts = energy_parts_uj(events, own)
+    whole = [math.fsum(each) for each in by_table]
+    figures = {"uj_low": min(whole), "uj_high": max(whole), "uj": math.fsum(parts)}
+    for name, part, each in zip(PARTS, parts, zip(*by_table, strict=True), strict=True):
+        figures |= {f"uj_{name}": part, f"uj_{name}_low": min(each), f"uj_{name}_high": max(each)}
+    figures |= {"uj_mac": mac_uj(events, own), "uj_registers": register_uj(events, own)}
+    return figures | dict(zip(SRAMS, sram_uj(events, own), strict=True))

@@ -1,0 +1,70 @@
+"""The sub-command `simulate`: a model's layers on a machine."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from refvit import inspect_model
+from refvit.accel import MACHINES
+from refvit.accel import machine as find_machine
+from refvit.accel.notes import notes
+from refvit.accel.simulate import NONLINEAR
+from refvit.files import writable, write_text
+from refvit.site_bits import simulate
+
+
+def add_simulate(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `refvit simulate`."""
+    known = ", ".join(MACHINES)
+    parser.add_argument("--machine", default="edge32", help=f"one of {known}, or a TOML file")
+    parser.add_argument("--bits", type=int, help="width of codes: 4, 8 or 16 (8)")
+    parser.add_argument("--recipe", help="widths by site: a preset as w4a8, or a TOML file")
+    parser.add_argument("--batch", type=int, default=1, help="images at a time (1)")
+    parser.add_argument(
+        "--nonlinear", choices=NONLINEAR, default="vector",
+        help="who takes what is not a product: the vector unit, or a host beside the array",
+    )  # fmt: skip
+    parser.add_argument(
+        "--no-residency", action="store_true", help="every result goes to DRAM and comes back"
+    )
+    parser.add_argument(
+        "--all", "--layers", action="store_true", help="every layer, not sums by block"
+    )
+    parser.add_argument(
+        "--unfold", action="append", default=[], metavar="BLOCK",
+        help="the layers of a block, as in blocks.3, or of blocks that match, as in '*.blocks.0'",
+    )  # fmt: skip
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a self-contained page")
+    parser.add_argument("--trace", type=Path, metavar="FILE", help="write a Chrome trace")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write a line for each layer")
+    parser.add_argument(
+        "--write-machine", type=Path, metavar="FILE", help="write the machine as TOML, to change it"
+    )
+
+
+def run_simulate(args: argparse.Namespace) -> tuple[str, Any]:
+    """Return the report as text and as data, and write the files asked for."""
+    if args.recipe is not None and args.bits is not None:
+        raise ValueError("--bits is the width of every site, --recipe of each; give one of them")
+    config = inspect_model.config_of(args.model, dict(args.known))
+    report = simulate(
+        config, args.machine, args.bits or 8, args.batch, recipe=args.recipe,
+        nonlinear=args.nonlinear, residency=not args.no_residency,
+    )  # fmt: skip
+    table = report.table(groups=not args.all, unfold=args.unfold)
+    wanted = (
+        (args.html, report.to_html),
+        (args.trace, report.to_trace),
+        (args.csv, report.to_csv),
+        (args.write_machine, find_machine(args.machine).to_toml),
+    )
+    files = [(writable(path), make()) for path, make in wanted if path is not None]
+    for path, content in files:
+        write_text(path, content)
+    about = notes(report.rows, report.machine)
+    data = json.loads(report.to_json())
+    data |= {"recipe": args.recipe, "nonlinear": args.nonlinear, "notes": about}
+    return "\n".join([table, *about]), data

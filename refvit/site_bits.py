@@ -1,0 +1,83 @@
+"""Recipes for the accelerator: quantization says which site has how many bits, the accelerator
+reads a plain table of them. This is where the two meet, as neither knows the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from refvit import accel
+from refvit.accel import Machine, Report
+from refvit.matching import perhaps
+from refvit.models import workload_records
+from refvit.quant import Recipe
+from refvit.quant.recipe import recipe as find_recipe
+
+Recipes = str | Path | Recipe | Mapping[str, int]
+
+
+def site_bits(config: Any, recipe: Recipes) -> dict[str, int]:
+    """Return the bits of every site of the model `config` describes, by a recipe: a preset's name,
+    a TOML file, a `Recipe`, or a mapping of sites or patterns to bits.
+
+    A mapping is read from the top, the first match deciding, and need not name every site. Raises
+    ValueError for an unknown recipe, or a pattern that matches no site.
+
+    >>> from refvit.models import VARIANTS
+    >>> bits = site_bits(VARIANTS["nano_vit"], {"*.fc?.weight": 4})
+    >>> len(bits), bits["blocks.0.mlp.fc1.weight"]
+    (8, 4)
+    >>> site_bits(VARIANTS["nano_vit"], "w4a8")["blocks.0.add1"]
+    16
+    """
+    sites = accel.sites(accel.workload(config))
+    if not isinstance(recipe, Mapping):
+        found = find_recipe(recipe)
+        found.check({*sites, *(record.site for record in workload_records(_config(config)))})
+        return {site: found.spec(site).bits for site in sites}
+    for pattern in recipe:
+        if not any(fnmatchcase(site, pattern) for site in sites):
+            raise ValueError(f"recipe: no site matches {pattern!r}{perhaps(pattern, sites)}")
+    matches = ((site, _first(site, recipe)) for site in sites)
+    return {site: bits for site, bits in matches if bits is not None}
+
+
+def _config(model: Any) -> Any:
+    return getattr(model, "config", model)
+
+
+def _first(site: str, recipe: Mapping[str, int]) -> int | None:
+    return next((bits for pattern, bits in recipe.items() if fnmatchcase(site, pattern)), None)
+
+
+def simulate(
+    config: Any,
+    machine: str | Path | Machine = "edge32",
+    bits: int = 8,
+    batch: int = 1,
+    *,
+    recipe: Recipes | None = None,
+    nonlinear: str = "vector",
+    residency: bool = True,
+) -> Report:
+    """Return the report of one forward of a model, or of its configuration, on a machine.
+
+    `machine` is a preset's name, a TOML file or a `Machine`. Codes have `bits` and the residual
+    stream 16, or what `recipe` says: a preset of quantization, a TOML file, a `Recipe`, or a
+    mapping of sites or patterns to bits. `nonlinear="host"` gives all but products to a processor
+    beside the array; `residency=False` sends every result to DRAM. Raises ValueError for an
+    unknown machine, recipe, width or site, or no images.
+
+    >>> import refvit
+    >>> report = refvit.simulate(refvit.load("nano_vit"), machine="edge16", recipe="w4a8")
+    >>> row = next(row for row in report.rows if row.name == "blocks.0.mlp.fc1")
+    >>> row.a_bits, row.b_bits, row.o_bits
+    (8, 4, 8)
+    """
+    table = None if recipe is None else site_bits(config, recipe)
+    return accel.simulate(
+        config, machine, bits, batch, recipe=table, nonlinear=nonlinear, residency=residency
+    )

@@ -1,0 +1,45 @@
+"""How long a sweep takes: machines a second for a model, one core, no accuracy.
+
+`OPENBLAS_NUM_THREADS=1 python tests/benchmarks/bench_explore.py` prints the seconds of 10,000
+machines for DeiT-S, those of `simulate` on a sample of them, and the ratio.
+"""
+
+import argparse
+import time
+
+from refvit.accel import simulate
+from refvit.accel.grid import parse_grid
+from refvit.explore import explore
+from refvit.models import VARIANTS
+
+GRID = (
+    "rows=8:64:8", "cols=8:64:8", "dram_bytes_per_cycle=2,4,8,16,32", "overlap=true,false",
+    "sram_a_bytes=sram_b_bytes=64K:512K:*2", "dataflow=ws,os", "vector_lanes=32,64",
+)  # fmt: skip
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="deit_small")
+    parser.add_argument("--machines", nargs="+", default=GRID, metavar="GRID")
+    parser.add_argument("--sample", type=int, default=100, help="machines simulated in full")
+    args = parser.parse_args()
+    config, grid = VARIANTS[args.model], parse_grid(args.machines)
+    simulate(config)
+    wall, cpu = time.perf_counter(), time.process_time()
+    found = explore(config, grid)
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    count = len(found.points)
+    took = f"{cpu:.1f} s of one core ({wall:.1f} s by the clock), {1e3 * cpu / count:.2f} ms each"
+    print(f"{args.model}: {count:,} machines in {took}, {len(found.front)} on the front")
+    step, start = max(1, len(grid) // args.sample), time.process_time()
+    sample = range(0, len(grid), step)
+    for number in sample:
+        report = simulate(config, grid.machine(number))
+        assert found.points[number].cycles == report.totals["cycles"]
+    each = (time.process_time() - start) / len(sample)
+    print(f"simulate: {1e3 * each:.2f} ms each on {len(sample)} of them, with the same cycles")
+
+
+if __name__ == "__main__":
+    main()
