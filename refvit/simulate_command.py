@@ -11,6 +11,7 @@ from refvit import inspect_model
 from refvit.accel import MACHINES
 from refvit.accel import machine as find_machine
 from refvit.accel.notes import notes
+from refvit.accel.schedule import schedule
 from refvit.accel.simulate import NONLINEAR
 from refvit.files import writable, write_text
 from refvit.site_bits import simulate
@@ -31,6 +32,9 @@ def add_simulate(parser: argparse.ArgumentParser) -> None:
         "--no-residency", action="store_true", help="every result goes to DRAM and comes back"
     )
     parser.add_argument("--layers", action="store_true", help="every layer, not sums by block")
+    parser.add_argument(
+        "--schedule", action="store_true", help="how each runs: widths, tile, what stays, waits"
+    )
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a self-contained page")
     parser.add_argument("--trace", type=Path, metavar="FILE", help="write a Chrome trace")
     parser.add_argument(
@@ -58,4 +62,5 @@ def run_simulate(args: argparse.Namespace) -> tuple[str, Any]:
     about = notes(report.rows, report.machine)
     data = json.loads(report.to_json())
     data |= {"recipe": args.recipe, "nonlinear": args.nonlinear, "notes": about}
-    return "\n".join([report.table(groups=not args.layers), *about]), data
+    shown = [schedule(report.rows), ""] if args.schedule else []
+    return "\n".join([*shown, report.table(groups=not args.layers), *about]), data
