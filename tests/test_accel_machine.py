@@ -93,6 +93,7 @@ BROKEN = [
     ('rows = "many"', "rows is 'many'"),
     ("clock_mhz = nan", "clock_mhz is nan"),
     ("dram_bytes_per_cycle = inf", "dram_bytes_per_cycle is inf"),
+    ("source = 3", "name and source are words"),
     ("overlap = 1", "overlap is true or false"),
     ('dataflow = "xs"', "no dataflow 'xs'; there are os, ws, is"),
     ('energy = "coal"', "no energy table 'coal'; there are horowitz45, accelergy45"),
