@@ -11,6 +11,7 @@ from refvit import inspect_model
 from refvit.accel import MACHINES
 from refvit.accel import machine as find_machine
 from refvit.accel.notes import notes
+from refvit.accel.schedule import schedule
 from refvit.accel.simulate import NONLINEAR
 from refvit.files import writable, write_text
 from refvit.site_bits import simulate
@@ -37,6 +38,9 @@ def add_simulate(parser: argparse.ArgumentParser) -> None:
         "--unfold", action="append", default=[], metavar="BLOCK",
         help="the layers of a block, as in blocks.3, or of blocks that match, as in '*.blocks.0'",
     )  # fmt: skip
+    parser.add_argument(
+        "--schedule", action="store_true", help="how each runs: widths, tile, what stays, waits"
+    )
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a self-contained page")
     parser.add_argument("--trace", type=Path, metavar="FILE", help="write a Chrome trace")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write a line for each layer")
@@ -67,4 +71,5 @@ def run_simulate(args: argparse.Namespace) -> tuple[str, Any]:
     about = notes(report.rows, report.machine)
     data = json.loads(report.to_json())
     data |= {"recipe": args.recipe, "nonlinear": args.nonlinear, "notes": about}
-    return "\n".join([table, *about]), data
+    shown = [schedule(report.rows), ""] if args.schedule else []
+    return "\n".join([*shown, table, *about]), data

@@ -13,15 +13,16 @@ from refvit import accel
 from refvit.accel import Machine, Report
 from refvit.matching import perhaps
 from refvit.models import workload_records
-from refvit.quant import Recipe
+from refvit.quant import QuantizedModel, Recipe
 from refvit.quant.recipe import recipe as find_recipe
 
-Recipes = str | Path | Recipe | Mapping[str, int]
+Recipes = str | Path | Recipe | QuantizedModel | Mapping[str, int]
 
 
 def site_bits(config: Any, recipe: Recipes) -> dict[str, int]:
     """Return the bits of every site of the model `config` describes, by a recipe: a preset's name,
-    a TOML file, a `Recipe`, or a mapping of sites or patterns to bits.
+    a TOML file, a `Recipe`, a quantized model (its grids, mixed ones too), or a mapping of sites or
+    patterns to bits.
 
     A mapping is read from the top, the first match deciding, and need not name every site. Raises
     ValueError for an unknown recipe, or a pattern that matches no site.
@@ -34,6 +35,8 @@ def site_bits(config: Any, recipe: Recipes) -> dict[str, int]:
     16
     """
     sites = accel.sites(accel.workload(config))
+    if isinstance(recipe, QuantizedModel):
+        return {site: recipe.qparams[site].bits for site in sites if site in recipe.qparams}
     if not isinstance(recipe, Mapping):
         found = find_recipe(recipe)
         found.check({*sites, *(record.site for record in workload_records(_config(config)))})
@@ -66,10 +69,10 @@ def simulate(
     """Return the report of one forward of a model, or of its configuration, on a machine.
 
     `machine` is a preset's name, a TOML file or a `Machine`. Codes have `bits` and the residual
-    stream 16, or what `recipe` says: a preset of quantization, a TOML file, a `Recipe`, or a
-    mapping of sites or patterns to bits. `nonlinear="host"` gives all but products to a processor
-    beside the array; `residency=False` sends every result to DRAM. Raises ValueError for an
-    unknown machine, recipe, width or site, or no images.
+    stream 16, or what `recipe` says: a preset of quantization, a TOML file, a `Recipe`, a quantized
+    model, or a mapping of sites or patterns to bits. `nonlinear="host"` gives all but products to a
+    processor beside the array; `residency=False` sends every result to DRAM. Raises ValueError for
+    an unknown machine, recipe, width or site, or no images.
 
     >>> import refvit
     >>> report = refvit.simulate(refvit.load("nano_vit"), machine="edge16", recipe="w4a8")

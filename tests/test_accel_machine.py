@@ -7,10 +7,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refvit.accel import MACHINES, Machine, Passes, machine, machine_of, read_machine, simulate
+from refvit.accel import (
+    MACHINES,
+    Machine,
+    Passes,
+    machine,
+    machine_of,
+    read_machine,
+    simulate,
+    workload,
+)
 from refvit.accel.energy import TABLES
 from refvit.accel.hardware import FUSABLE
 from refvit.accel.machine import fields_of
+from refvit.accel.schedule import schedule
 from refvit.accel.systolic import DATAFLOWS
 from refvit.cli import main
 from refvit.models import VARIANTS
@@ -83,6 +93,7 @@ BROKEN = [
     ('rows = "many"', "rows is 'many'"),
     ("clock_mhz = nan", "clock_mhz is nan"),
     ("dram_bytes_per_cycle = inf", "dram_bytes_per_cycle is inf"),
+    ("source = 3", "name and source are words"),
     ("overlap = 1", "overlap is true or false"),
     ('dataflow = "xs"', "no dataflow 'xs'; there are os, ws, is"),
     ('energy = "coal"', "no energy table 'coal'; there are horowitz45, accelergy45"),
@@ -145,3 +156,21 @@ def test_the_command_writes_a_machine_and_reads_it_again(tmp_path, capsys):
     assert main([*said, str(path)]) == 0
     second = json.loads(capsys.readouterr().out)
     assert first == second
+
+
+@given(machines, st.sampled_from(["nano_vit", "nano_swin"]), st.sampled_from(["vector", "host"]),
+       st.booleans(), st.integers(1, 3))  # fmt: skip
+def test_any_machine_that_is_not_refused_can_be_simulated(hw, name, unit, residency, batch):
+    said = {"nonlinear": unit, "residency": residency}
+    if max(hw.widths) < 16:
+        with pytest.raises(ValueError, match="codes of 16 bits are not modelled"):
+            simulate(VARIANTS[name], hw, 8, batch, **said)
+        return
+    report = simulate(VARIANTS[name], hw, 8, batch, **said)
+    for row in report.rows:
+        assert row.cycles == row.prologue_cycles + row.steady_cycles + row.epilogue_cycles
+        assert min(row.stall_cycles, row.steady_cycles, row.prologue_cycles) >= 0
+        assert row.cycles >= row.memory_cycles >= row.dram_bytes / hw.dram_bytes_per_cycle - 1
+        assert row.compute_cycles * hw.rows * hw.cols >= row.macs
+    assert report.totals["macs"] == sum(layer.macs for layer in workload(VARIANTS[name], batch))
+    assert report.table() + report.to_html() + report.to_trace() + schedule(report.rows)

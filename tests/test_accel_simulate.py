@@ -141,6 +141,24 @@ def test_every_cycle_of_a_row_is_accounted_for(name, machine, nonlinear):
             assert row.compute_cycles * hw.rows * hw.cols >= row.macs
 
 
+def test_the_stream_waits_where_there_is_room():
+    rows = {row.name: row for row in simulate(VARIANTS["deit_tiny"], ENDLESS).rows}
+    assert rows["blocks.0.add1"].resident == rows["blocks.0.attn.scores"].resident == "abo"
+    assert rows["blocks.0.attn.qkv"].resident == "ao"  # weights come once, as ever
+    assert rows["embed"].resident == "bo"  # the patches, behind the class token
+    small = {row.name: row for row in simulate(VARIANTS["deit_tiny"], EDGE).rows}
+    assert small["blocks.0.add1"].resident == "b"  # what proj made, not the stream
+
+
+@given(st.sampled_from(MODELS), st.sampled_from(sorted(MACHINES)), st.integers(0, 7),
+       st.sampled_from([1.1, 1.5, 2, 8]))  # fmt: skip
+def test_larger_buffers_never_move_more_though_more_waits_in_them(name, machine, which, grow):
+    hw = MACHINES[machine]
+    sizes = {key: int(getattr(hw, key) * grow) for i, key in enumerate(BUFFERS) if which >> i & 1}
+    larger = simulate(VARIANTS[name], replace(hw, **sizes)).totals
+    assert larger["dram_bytes"] <= simulate(VARIANTS[name], hw).totals["dram_bytes"]
+
+
 def test_heads_are_one_stream_on_overlapped_hardware():
     rows = {row.name: row for row in simulate(VARIANTS["deit_tiny"], ENDLESS).rows}
     scores = rows["blocks.0.attn.scores"]
@@ -320,6 +338,14 @@ def test_recipes_come_as_names_files_tables_and_patterns(tmp_path):
     assert {row.b_bits for row in weights if row.op == "linear"} == {4}
 
 
+def test_a_quantized_model_brings_the_widths_of_its_grids():
+    model = refvit.load("nano_vit")
+    pixels = model.preprocess.normalise(refvit.data.shapes10("calibration", 8)[0])
+    quantized = refvit.quantize(model, pixels, "w4a8")
+    rows = refvit.simulate(quantized, recipe=quantized).rows
+    assert rows == refvit.simulate(NANO, recipe="w4a8").rows
+
+
 @pytest.mark.parametrize(
     ("recipe", "message"),
     [
@@ -461,3 +487,9 @@ def test_the_command_says_what_it_assumes(capsys):
     assert json.loads(capsys.readouterr().out)["totals"]["resident_bytes"] == 0
     assert main(["simulate", "nano_vit", "--recipe", "w4a8", "--bits", "8"]) == 2
     assert "give one of them" in capsys.readouterr().err
+    assert main(["simulate", "deit_tiny", "--schedule"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    row = next(row for row in simulate(VARIANTS["deit_tiny"]).rows if row.name.endswith("scores"))
+    line = next(line for line in lines if line.startswith(row.name) and " x " in line)
+    for said in (f"{row.tile_m} x {row.tile_k} x {row.tile_n}", "A B out", f"{row.stall_cycles:,}"):
+        assert said in line

@@ -125,6 +125,14 @@ def test_grids_are_read_as_they_are_said():
     assert len(parse_grid(["edge16", "edge32"])) == 2
 
 
+def test_a_grid_starts_from_machines_in_files(tmp_path):
+    path = tmp_path / "chip.toml"
+    path.write_text('base = "edge16"\nvector_lanes = 4\n')
+    grid = parse_grid([str(path), "rows=8,16"])
+    assert [grid.machine(i).name for i in range(2)] == ["chip rows=8", "chip rows=16"]
+    assert grid.machine(0).vector_lanes == 4
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -151,12 +159,14 @@ def test_grids_are_read_as_they_are_said():
         ("overlap=maybe", "'maybe' is neither true nor false"),
         ("dataflow=", "says an empty value"),
         ("rows=dataflow=8", "rows and dataflow are of different kinds"),
+        ("passes=2", "passes cannot be swept; say it in a TOML file"),
+        ("chip.toml rows=8", "no machine file 'chip.toml'"),
         ("rows=1:9999999", "has over 1,000,000 values"),
         ("rows=1:2000 cols=1:2000", "the grid has 4,000,000 machines"),
     ],
 )
 def test_nonsense_in_a_grid_is_one_line(words, message):
-    with pytest.raises(ValueError, match=re.escape(message)) as caught:
+    with pytest.raises((ValueError, FileNotFoundError), match=re.escape(message)) as caught:
         parse_grid(words.split())
     assert "\n" not in str(caught.value)
 

@@ -95,7 +95,8 @@ print(f"{widest.what} at {widest.site}, within [{widest.lo:,}, {widest.hi:,}]")
 # ## 4. What the hardware would do
 #
 # The same model code, run on shapes instead of numbers, is the workload of an accelerator. `edge32`
-# has 32 x 32 multipliers and a narrow memory: so small a model spends its time waiting.
+# has 32 x 32 multipliers and a narrow memory: what this model makes stays on the chip, so only its
+# weights and the image have to come.
 
 # %%
 report = refvit.simulate(model.config, machine="edge32", bits=8)
@@ -118,7 +119,7 @@ fig.tight_layout()
 # * One forward has many meanings: the same model code ran on floats, on codes and on shapes.
 # * 8 bits cost this model next to nothing; 4 bits by the simplest recipe cost it points.
 # * Integers are a contract: proved ranges, one rounding, the same codes on every machine.
-# * At batch 1 a small model is bound by memory, not by multipliers.
+# * At batch 1 a small model waits for its weights and its softmax, not for multipliers.
 #
 # **Papers.** Dosovitskiy et al. 2021 (ViT); Jacob et al. 2018 (integer-only inference); Kim et al.
 # 2021 (I-BERT); Du, Gong and Chu 2024 (the survey this project follows).

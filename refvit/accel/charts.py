@@ -114,7 +114,9 @@ def timeline(machine: Machine, rows: Sequence[Row]) -> str:
     total = fsum(row.us for row in rows)
     scale = Scale(0.0, total or 1.0, 60, 885)
     lanes = {"array": 28, "vector": 78, "dram": 128}
-    parts = [text(0, top + 36, name) for name, top in lanes.items()] + [text(0, 183, "bound by")]
+    names = {"vector": "host"} if any(row.unit == "host" for row in rows) else {}
+    parts = [text(0, top + 36, names.get(lane, lane)) for lane, top in lanes.items()]
+    parts.append(text(0, 183, "bound by"))
     parts += [line([(60, top + 40), (885, top + 40)]) for top in lanes.values()]
     at = 0.0
     for row in rows:

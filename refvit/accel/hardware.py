@@ -79,6 +79,8 @@ class Machine:
     multiplier_bits: int = 8
 
     def __post_init__(self) -> None:
+        words = isinstance(self.name, str) and isinstance(self.source, str)
+        _require(words, self, "name and source are words")
         for name in SIZES:
             size = getattr(self, name)
             number = isinstance(size, Real) and not isinstance(size, bool)

@@ -39,7 +39,8 @@ def vector_cost(layer: Layer, hw: Machine, read: Moved, wrote: Moved) -> Cost:
 
 
 def fused_cost(layer: Layer, hw: Machine, gemm: Cost, heads: int, read: Moved) -> Cost:
-    """Return the cost of a layer that streams behind a GEMM; `read` are its other operands.
+    """Return the cost of a layer that streams behind a GEMM; `read` are its other operands,
+    whose loads nothing hides.
 
     The scores that softmax works on wait as int32 sums, and every pass reads them.
     """

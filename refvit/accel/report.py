@@ -14,6 +14,7 @@ from typing import Any
 from refvit.accel.energy import NOT_MODELLED, assumption
 from refvit.accel.fold import Fold, folds, opened, walk
 from refvit.accel.machine import Machine
+from refvit.accel.notes import notes as remarks
 from refvit.accel.page import fragment, page
 from refvit.accel.row import BOUNDS, Row, total
 from refvit.accel.trace import trace
@@ -122,7 +123,8 @@ class Report:
     def to_html(self) -> str:
         """Return one self-contained page: a table that folds, the roofline, energy by part, and
         the timeline."""
-        return page(self.machine, self.rows, self.about, self.notes, _bound)
+        said = " ".join((*remarks(self.rows, self.machine), self.notes))
+        return page(self.machine, self.rows, self.about, said, _bound)
 
     def _repr_html_(self) -> str:
         return fragment(self.machine, self.rows, self.about, self.notes, _bound)

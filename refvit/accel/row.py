@@ -58,10 +58,10 @@ class Row:
     last is stored; they are `compute_cycles` and the stall. `memory_cycles` are those that the DRAM
     port is busy, `vector_cycles` those of the vector unit, hidden or not. `dram_bytes` are loaded
     and stored; `resident_bytes` are those of operands and results that did not have to be, as they
-    stay on chip, and `resident` names them: a, b, o. A GEMM has its outer tile, how many there are
-    (`tiles`, over all its `count`), their loop order, and the share of the array its tiles cover.
-    Of `uj`, the array's part is that of MACs and registers, the SRAMs' that of each; every part
-    has its low and high too: its least and greatest over the tables.
+    stay on chip, and `resident` names them: a and b, the first two operands, o, the result. A GEMM
+    has its outer tile, how many there are (`tiles`, over all its `count`), their loop order, and
+    the share of the array its tiles cover. Of `uj`, the array's part is that of MACs and registers,
+    the SRAMs' that of each; every part has its least and greatest over the tables too.
     """
 
     name: str

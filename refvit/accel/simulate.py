@@ -123,8 +123,7 @@ def step_rows(step: Step, plan: Plan) -> list[dict[str, Any]]:
     main, hw = step.main, plan.hw
     if not main.M:
         cost = vector_cost(main, hw, _moved(step.reads, plan), _moved(step.writes, plan))
-        widths = Operands(plan.bits(step.reads[0][0]), 0, plan.bits(step.writes[0][0]))
-        return [row_of(main, hw, cost, "vector", widths)]
+        return [row_of(main, hw, cost, "vector", streams_of(step, plan))]
     operands = operands_of(step, plan)
     gemm = gemm_cost(main, hw, operands)
     rows = [row_of(main, hw, gemm, "array", operands)]
@@ -136,6 +135,16 @@ def step_rows(step: Step, plan: Plan) -> list[dict[str, Any]]:
         rows.append(row_of(layer, hw, cost, "fused", widths))
         inner.add(layer.writes[0][0])
     return rows
+
+
+def streams_of(step: Step, plan: Plan) -> Operands:
+    """Return the widths of what a vector layer reads and writes, and which of it stays on chip."""
+    sites = [site for site, _ in step.reads[:2]]
+    first, second = ([site in plan.stays for site in sites] + [False])[:2]
+    a, b = ([plan.bits(site) for site in sites] + [0])[:2]
+    out = step.writes[0][0]
+    stays = out in plan.stays and out not in plan.leaving
+    return Operands(a, b, plan.bits(out), (first, second, stays))
 
 
 def operands_of(step: Step, plan: Plan) -> Operands:
