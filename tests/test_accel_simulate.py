@@ -5,7 +5,7 @@ import math
 import re
 import time
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, product
 
 import pytest
 from hypothesis import given
@@ -200,14 +200,50 @@ def test_slices_stretch_the_time_axis(M, K, N, dataflow, overlap):
 
 
 def test_partial_sums_that_spill_are_never_packed():
-    """Neither a row nor a column of 2,048 sums fits half of O, and K is cut: sums must leave."""
-    hw = with_buffers(EDGE, 4096, 4096, 8192)
-    side = 2048
-    layer = Layer("x", "linear", "x", side**2, side, (side**2,), side, side, side, 1, True)
-    tiling = gemm_tiling(layer, hw, Operands(4, 4, 4))
-    assert tiling.spill_bytes == tiling.store_bytes - side**2 / 2 > 0
-    assert tiling.spill_bytes % (4 * side**2) == 0
+    """K is cut in two and a tile of O is 32 x 32: sums leave once rather than B 64 times."""
+    hw = with_buffers(EDGE, 2**15, 2**15, 2**13)
+    M, K, N = 2048, 1024, 2048
+    layer = Layer("x", "linear", "x", M * N, M, (M * K,), M, K, N, 1, True)
+    tiling = gemm_tiling(layer, hw, Operands(8, 8, 4))
+    assert tiling.spill_bytes == 4 * M * N
+    assert tiling.store_bytes == M * N / 2 + tiling.spill_bytes
     assert tiling.load_bytes == tiling.a_bytes + tiling.b_bytes + tiling.spill_bytes
+
+
+buffers = st.integers(3, 9).map(lambda power: 2**power * 1024)
+
+
+@given(st.tuples(sizes, sizes, sizes), st.tuples(buffers, buffers, buffers),
+       st.sampled_from(["os", "ws", "is"]))  # fmt: skip
+def test_the_tiling_moves_the_least_of_all_that_fit(gemm, sram, dataflow):
+    """Against plain loops over every multiple of the array, by the equations as written."""
+    hw = replace(with_buffers(EDGE, *sram), dataflow=dataflow)
+    M, K, N = gemm
+    steps = (range(32, size + 32, 32) for size in gemm)
+    least = min(
+        moved
+        for m, k, n in product(*steps)
+        if m * k <= sram[0] // 2 and k * n <= sram[1] // 2 and 4 * m * n <= sram[2] // 2
+        for moved in orders(M, K, N, m, k, n)
+    )
+    assert best_tiling(M, K, N, hw, 1, 1, 1).bytes == least
+
+
+def orders(M, K, N, m, k, n):
+    """The bytes of the three orders at a byte each."""
+    again_a = 1 if m >= M and k >= K else ceil_div(N, n)
+    again_b = 1 if n >= N and k >= K else ceil_div(M, m)
+    spill = 4 * M * N * (2 * ceil_div(K, k) - 2)
+    yield K * N + M * K * again_a + M * N + (0 if m >= M else spill)
+    yield M * K + K * N * again_b + M * N + (0 if n >= N else spill)
+    yield M * K * again_a + K * N * again_b + M * N
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize("name", ["nano_swin", "deit_tiny", "vit_base"])
+def test_a_batch_moves_no_more_than_its_images_one_by_one(name, machine):
+    one, four = (simulate(VARIANTS[name], machine, 8, n, residency=False).totals for n in (1, 4))
+    assert four["dram_bytes"] <= 4 * one["dram_bytes"]
 
 
 def test_an_accumulator_frees_the_output_buffer():

@@ -1,13 +1,16 @@
 """DRAM traffic of a GEMM with finite buffers, and the time of tiles through two buffers.
 
 A GEMM is cut into outer tiles m x k of A, k x n of B, m x n of the output that fit half of each
-SRAM. Two orders of the loops are tried for every tile, and the one that moves the least wins:
+SRAM. Three orders of the loops are tried for every tile, and the one that moves the least wins:
 
     weights outer       K N b_w + M K b_a [ceil(N/n), or 1 if A fits whole] + M N b_o
     activations outer   M K b_a + K N b_w [ceil(M/m), or 1 if B fits whole] + M N b_o
+    results outer       M K b_a ceil(N/n) + K N b_w ceil(M/m) + M N b_o
 
-plus M N b_p (2 ceil(K/k) - 2) where K is cut and partial sums must leave between its pieces. The
-term of a tensor that is on chip already, or stays there, is 0.
+plus, in the first two, M N b_p (2 ceil(K/k) - 2) where K is cut and partial sums must leave between
+its pieces; in the third K is the inner loop, so they never do. Without it a batch, whose sums do
+not fit, would move more than its images one by one. The term of a tensor that is on chip already,
+or stays there, is 0.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from refvit.accel.hardware import Machine
 from refvit.accel.steps import PARTIAL_BYTES
 from refvit.accel.systolic import ceil_div, cut_cycles, mapping
 
-ORDERS = ("weights outer", "activations outer")
+ORDERS = ("weights outer", "activations outer", "results outer")
 IMPOSSIBLE = np.inf
 
 
@@ -84,8 +87,9 @@ def best_tiling(
     sizes, widths = (M, K, N), (a_bytes, b_bytes, o_bytes)
     tile, axis = _grid(sizes, machine)
     fits = _fits(tile, widths, machine)
-    options = [_traffic(order, sizes, tile, widths, resident) for order in (0, 1)]
-    totals = np.stack([np.where(fits, sum(option), IMPOSSIBLE) for option in options])
+    options = [_traffic(order, sizes, tile, widths, resident) for order in range(len(ORDERS))]
+    moved = [a + b + 2 * spill + store for a, b, spill, store in options]
+    totals = np.stack([np.where(fits, each, IMPOSSIBLE) for each in moved])
     pieces = np.prod([-(-size // part) for size, part in zip(sizes, tile, strict=True)], axis=0)
     longer = stretched(sizes, axis, slices)
     times = _times(longer, tile[axis] * slices, options, pieces, machine)
@@ -137,9 +141,11 @@ def _traffic(order: int, sizes: Any, tile: Any, widths: Any, resident: Any) -> t
     """Bytes of A, of B, of sums that leave (and return), and of results by one loop order."""
     (M, K, N), (m, k, n), (a_bytes, b_bytes, o_bytes) = sizes, tile, widths
     moved = [float(not stays) for stays in resident]
-    passes_a = np.where((m >= M) & (k >= K), 1, -(-N // n)) if order == 0 else np.ones_like(m)
-    passes_b = np.where((n >= N) & (k >= K), 1, -(-M // m)) if order == 1 else np.ones_like(m)
-    stays = (m >= M) if order == 0 else (n >= N)  # then the sums of a column of tiles stay inside
+    down, across = -(-M // m), -(-N // n)
+    whole_k, once = k >= K, np.ones_like(m)
+    passes_a = once if order == 1 else np.where((m >= M) & whole_k, 1, across)
+    passes_b = once if order == 0 else np.where((n >= N) & whole_k, 1, down)
+    stays = (m >= M, n >= N, True)[order]  # then the sums of a column of tiles stay inside
     spill = np.where(stays, 0, M * N * PARTIAL_BYTES * (-(-K // k) - 1.0))
     a = M * K * a_bytes * moved[0] * passes_a
     b = K * N * b_bytes * moved[1] * passes_b
@@ -147,7 +153,7 @@ def _traffic(order: int, sizes: Any, tile: Any, widths: Any, resident: Any) -> t
 
 
 def _times(sizes: Any, piece: Any, options: Any, pieces: Any, machine: Machine) -> NDArray[Any]:
-    """Return the cycles of every tile, by both orders."""
+    """Return the cycles of every tile, by every order."""
     array = (machine.rows, machine.cols, machine.dataflow, machine.overlap)
     compute = cut_cycles(sizes, piece, *array) / pieces
     speed = pieces * machine.dram_bytes_per_cycle

@@ -92,16 +92,17 @@ def simulate_layers(
     stays = resident(steps, hw, bits) if residency and not host else frozenset()
     leaving = frozenset(site for step in steps if step.leaves for site, _ in step.writes)
     plan = Plan(hw, bits, stays, host, leaving)
-    known: dict[Any, list[dict[str, Any]]] = {}
+    known: dict[Any, list[Row]] = {}
     rows: list[Row] = []
     for step in steps:
         key = _key(step, plan)
         if key not in known:
-            known[key] = host_rows(step, plan) if host else step_rows(step, plan)
+            figures = host_rows(step, plan) if host else step_rows(step, plan)
+            known[key] = [Row(name="", group="", **each) for each in figures]
         names = [*step.layers, step.main][: len(known[key])]
         for layer, row in zip(names, known[key], strict=True):
-            name = f"{layer.name}.{row['op']}" if row["op"] == "requantize" else layer.name
-            rows.append(Row(name=name, group=layer.group, **row))
+            name = f"{layer.name}.{row.op}" if row.op == "requantize" else layer.name
+            rows.append(row.called(name, layer.group))
     return tuple(rows)
 
 
