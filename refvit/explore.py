@@ -17,9 +17,10 @@ from typing import Any
 from refvit.accel import Machine
 from refvit.accel.grid import Grid
 from refvit.accel.sweep import totals
-from refvit.cells import digest, filled, identity
+from refvit.cells import filled, identity
 from refvit.evaluate import CALIBRATION, evaluate
 from refvit.exploration import OBJECTIVES, Exploration, Point, marked
+from refvit.files import digest
 from refvit.integer import compile
 from refvit.matching import one_of
 from refvit.methods import method as find_method
