@@ -24,6 +24,7 @@ from refvit.sources import Source
 Key = tuple[str, str]  # the first two fields of a cell: what was done, and the recipe
 Cell = TypeVar("Cell", bound=Any)  # a frozen dataclass
 MODEL = ("model", "source")  # what a file belongs to, besides what its table says
+NAMED = ("recipes", "routes")  # what only the cells that are named so belong to; others may join
 
 
 def filled(
@@ -42,15 +43,15 @@ def filled(
     finishes them. If one fails, those that have not begun are cancelled and its error is raised;
     what is finished stays in the file.
     """
-    done, recipes = restored(kept, kind, about)
+    done, named = restored(kept, kind, about)
     left = [key for key in dict.fromkeys(wanted) if key not in done]
     bar = Progress(what, len(wanted), "cells", done=len(wanted) - len(left))
     for key, found in as_finished(cell, left, executor):
         done[key] = found
         bar.advance(1, " ".join(key))
         if kept is not None:
-            entries = {"recipes": recipes, "cells": [asdict(entry) for entry in done.values()]}
-            write_text(kept, json.dumps(about | entries, indent=1) + "\n")
+            entries = {"cells": [asdict(entry) for entry in done.values()]}
+            write_text(kept, json.dumps(about | named | entries, indent=1) + "\n")
     bar.close()
     return [done[key] for key in wanted]
 
@@ -102,14 +103,14 @@ def model_digest(model: Model) -> str:
 
 def restored(
     kept: Path | None, kind: type[Cell], about: dict[str, Any]
-) -> tuple[dict[Key, Cell], dict[str, str]]:
-    """Return the cells in a file by their keys, none if there is no file; and the recipes of the
-    file and of the table that is asked for."""
-    asked = about["recipes"]
+) -> tuple[dict[Key, Cell], dict[str, dict[str, Any]]]:
+    """Return the cells in a file by their keys, none if there is no file; and the recipes and what
+    else is `NAMED` of the file and of the table that is asked for."""
+    asked = {key: about[key] for key in NAMED if key in about}
     if kept is None or not kept.exists():
         return {}, asked
     found = read_json(kept)
-    for key, wanted in {"recipes": dict, "cells": list}.items():
+    for key, wanted in {**dict.fromkeys(asked, dict), "cells": list}.items():
         if not isinstance(found.get(key), wanted):
             raise ValueError(f"{str(kept)!r} is not a grid of cells: it has no {key}")
     other = difference(found, about)
@@ -120,24 +121,28 @@ def restored(
     except ValueError as error:
         raise ValueError(f"{str(kept)!r} is not a grid of cells: {error}") from None
     first, second, *_ = get_type_hints(kind)
-    return {(getattr(c, first), getattr(c, second)): c for c in cells}, found["recipes"] | asked
+    known = {(getattr(c, first), getattr(c, second)): c for c in cells}
+    return known, {key: found[key] | asked[key] for key in asked}
 
 
 def difference(found: dict[str, Any], about: dict[str, Any]) -> str | None:
     """Return the first thing in which a file differs from what is asked for; None if it is that."""
-    rest = [key for key in about if key not in (*MODEL, "digest", "recipes")]
+    rest = [key for key in about if key not in (*MODEL, "digest", *NAMED)]
     for key in (*MODEL, *rest):
-        name, one, other = key, found.get(key), about[key]
-        if isinstance(one, dict) and isinstance(other, dict):
-            name = next((part for part in other if one.get(part) != other[part]), key)
-            one, other = one.get(name, one), other.get(name, other)
-        if one != other:
-            return f"holds results of {name} {one}, asked are {other}"
+        if found.get(key) != about[key]:
+            return f"holds results of {key} {found.get(key)}, asked are {about[key]}"
     if found.get("digest") != about["digest"]:
         return f"holds results of another model {about['model']}: its weights or fields differ"
     for name, lines in about["recipes"].items():
         if found["recipes"].get(name, lines) != lines:
             return f"holds results of when recipe {name!r} said something else"
+    for route, asked in about.get("routes", {}).items():
+        held = found["routes"].get(route, asked)
+        for part in asked:
+            if held.get(part) != asked[part]:
+                return (
+                    f"holds results of {route} on {part} {held.get(part)}, asked are {asked[part]}"
+                )
     return None
 
 

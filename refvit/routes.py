@@ -157,7 +157,8 @@ def arrivals(
     is not computed again (`cells.filled`).
 
     Raises ValueError for an unknown route or recipe, a data-free route without images, and a file
-    that belongs to another model, source, images, training or count.
+    that belongs to another model, source or count, or holds a route that used other means. What
+    this machine's processes shared is in no file: minutes are those of the run that made a cell.
     """
     for route in routes:
         one_of(route, ROUTES, "route")
@@ -166,19 +167,23 @@ def arrivals(
     if set(routes) & set(TRAINED) and isinstance(source, Folder):
         raise ValueError(f"{source.name} has no images but those it is tested on; use idx:DIR")
     top1 = evaluate(model, source, means.count).top1
-    about = identity(model, source, recipes) | said_of(means) | {"float_top1": top1}
+    about = identity(model, source, recipes) | {
+        "count": means.count, "float_top1": top1,
+        "routes": {route: said_of(means, route) for route in routes},
+    }  # fmt: skip
     wanted = [(route, recipe) for route in routes for recipe in recipes]
     cell = partial(partial(arrival, means=means), model, source)
     return filled("routes", Arrival, cell, wanted, about, executor, kept)
 
 
-def said_of(means: Means) -> dict[str, Any]:
-    """Return what the cells of a file have in common besides the model, as data for JSON."""
-    made = None if means.made is None else digest(np.ascontiguousarray(means.made).tobytes())
-    return {
-        "count": means.count, "calibration": means.calibration, "training": dict(means.training),
-        "made": made, "made_images": 0 if means.made is None else len(means.made),
-    }  # fmt: skip
+def said_of(means: Means, route: str) -> dict[str, Any]:
+    """Return what the cells of a route have used, as data for JSON."""
+    if route == "ptq":
+        return {"calibration": means.calibration}
+    if route in TRAINED:
+        return dict(means.training)
+    made = _made(means)
+    return {"made": digest(np.ascontiguousarray(made).tobytes()), "images": len(made)}
 
 
 def table(found: Sequence[Arrival]) -> str:

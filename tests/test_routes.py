@@ -54,15 +54,30 @@ def test_a_table_resumes_and_belongs_to_its_means(model, means, tmp_path, monkey
         "refvit.routes.arrival", Mock(side_effect=AssertionError)
     )  # nothing is computed again
     assert arrivals(model, Shapes10(), means, *asked, kept=kept) == first
+    longer = {**means.training, "images": 64}
     others = {
-        "count": replace(means, count=41),
-        "calibration": replace(means, calibration=9),
-        "images": replace(means, training={**means.training, "images": 64}),
-        "made": replace(means, made=means.made + np.float32(1)),
+        "count 40": replace(means, count=41),
+        "qat on images 32": replace(means, training=longer),
+        "data-free on made": replace(means, made=means.made + np.float32(1)),
     }
     for what, other in others.items():
         with pytest.raises(ValueError, match=f"holds results of {what}"):
             arrivals(model, Shapes10(), other, *asked, kept=kept)
+
+
+def test_routes_join_a_file_whatever_the_others_used(model, means, tmp_path):
+    """What a route does not look at may be anything, and is remembered for those that do."""
+    kept, recipes = tmp_path / "routes.json", ["w8a8"]
+    bare = replace(means, made=None, calibration=3)
+    first = arrivals(model, Shapes10(), bare, ["qat"], recipes, kept=kept)
+    rest = replace(means, training={"images": 16, "batch": 16})
+    arrivals(model, Shapes10(), rest, ["data-free", "ptq"], recipes, kept=kept)
+    assert arrivals(model, Shapes10(), bare, ["qat"], recipes, kept=kept) == first
+    about = json.loads(kept.read_text())
+    assert about["routes"]["qat"] == means.training
+    assert about["routes"]["ptq"] == {"calibration": 8}
+    assert about["routes"]["data-free"]["images"] == 8
+    assert len(about["cells"]) == 3
 
 
 def test_mistakes_are_found_before_anything_is_computed(model, means, monkeypatch):
@@ -90,7 +105,8 @@ def test_the_command_takes_the_images_of_synthesize(tmp_path, capsys, monkeypatc
     said = capsys.readouterr().out
     assert "top-1 of 40 test images of shapes10" in said
     about = json.loads(out.read_text())
-    assert (about["made_images"], about["training"]["images"]) == (12, 128)
+    assert about["routes"]["data-free"]["images"] == 12
+    assert about["routes"]["qat"]["images"] == 128
     assert table([Arrival(**cell) for cell in about["cells"]]) in said
     assert main([*asked, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["cells"] == about["cells"]
