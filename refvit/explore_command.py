@@ -65,7 +65,8 @@ def run_explore(args: argparse.Namespace) -> tuple[str, Any]:
     """Explore, write the files that are wanted, and print the front."""
     check_jobs(args)
     images = calibration_images(args, CALIBRATION)
-    grid = parse_grid(args.machines)
+    words = [w.split() if "=" in w else [w] for w in args.machines]  # quoted or not
+    grid = parse_grid([part for word in words for part in word])
     bare = args.no_accuracy or (args.model in VARIANTS and args.model not in refvit.shipped())
     model, source = explored(args, bare)
     files = {name: getattr(args, name) for name in ("html", "svg", "csv")}

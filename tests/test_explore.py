@@ -372,6 +372,9 @@ def test_the_command(capsys, tmp_path):
     assert main([*argv, "--json", f"--out={files[0]}"]) == 0
     points = json.loads(capsys.readouterr().out)["points"]
     assert [point["recipe"] for point in points] == 2 * ["w8a8"] + 2 * ["w4a4"]
+    quoted = [*argv[:3], "edge16 rows=cols=8,16", *argv[5:]]
+    assert main([*quoted, "--json", f"--out={files[0]}"]) == 0
+    assert json.loads(capsys.readouterr().out)["points"] == points
     assert main(["explore", "deit_tiny", "--machines", "edge16"]) == 0
     assert "deit_tiny (no weights: no accuracy): edge16: 1 points" in capsys.readouterr().out
     for wrong, message in {
