@@ -76,7 +76,8 @@ def check_folders(labels: tuple[str, ...]) -> None:
 
 def measured(model: Model, pixels: NDArray[Any], labels: NDArray[np.int64]) -> dict[str, float]:
     """Return what came out: the share of images that the model takes for what they were made for,
-    their patch entropy, and that of noise; both of the latter are means over batches."""
+    their patch entropy, and that of noise no darker than black and no brighter than white. Images
+    of a batch share the points of their densities, so an entropy is one of batches of this size."""
     noise = np.random.default_rng(0).standard_normal(pixels[:BATCH].shape, np.float32)
     parts = [patch_entropy(model, part) for part in batched(pixels, BATCH)]
     taken = np.concatenate([logits.argmax(1) for _, logits in parts])

@@ -8,7 +8,9 @@ neighbouring pixels as unlike as in photographs. The forward is the model's own,
 
 As the released code does it: the similarities include those of a patch with itself, the densities
 of a batch share their points, and the gradient passes through the similarities alone. Unlike it, no
-token of a Swin's windows is left out, as none of them is a class token.
+token of a Swin's windows is left out, as none of them is a class token; classes are drawn without
+replacement, so that a batch has them all alike; and jitter and total variation, which it states for
+224 pixels, are brought to the size of the images.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""What few bits of queries and keys cost: the most that a treatment of them alone could win back.
+"""What few bits of queries and keys cost, so about what a treatment of them alone could win back.
 
 Q-ViT (Li, Xu, Zhang, Cao, Gao and Guo 2022) shifts and scales queries and keys before they are
 rounded and teaches their similarities; OFQ (Liu, Liu and Cheng 2023) rewrites their weights so that
 those of one do not oscillate against the other's. Both mend what rounding does to Q K^T. So here
 the same training runs thrice: all at the width of the recipe, with queries and keys at 8 bits, and
-with their weights at 8 bits as well, which no treatment at the width itself can surpass.
+with their weights at 8 bits as well: an estimate, as a treatment may add a loss of its own.
 `python tests/benchmarks/bench_query_key.py` prints a row for each.
 """
 
