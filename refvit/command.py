@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -43,6 +44,14 @@ def calibration_images(args: argparse.Namespace, otherwise: int) -> int:
     if count < 1:
         raise ValueError(f"--calibration-images is at least 1, got {count}")
     return count
+
+
+def different(*paths: Path | None) -> None:
+    """Raise ValueError for two outputs of one command that are the same file."""
+    named = [path.resolve() for path in paths if path is not None]
+    for path in named:
+        if named.count(path) > 1:
+            raise ValueError(f"two outputs are {str(path)!r}; name each its own file")
 
 
 @contextmanager

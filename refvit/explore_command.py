@@ -9,7 +9,7 @@ from typing import Any
 import refvit
 from refvit.accel import MACHINES
 from refvit.accel.grid import parse_grid
-from refvit.command import calibration_images, check_jobs, float_model, processes
+from refvit.command import calibration_images, check_jobs, different, float_model, processes
 from refvit.compare_command import resumable
 from refvit.evaluate import CALIBRATION
 from refvit.exploration import OBJECTIVES
@@ -70,6 +70,11 @@ def run_explore(args: argparse.Namespace) -> tuple[str, Any]:
     bare = args.no_accuracy or (args.model in VARIANTS and args.model not in refvit.shipped())
     model, source = explored(args, bare)
     files = {name: getattr(args, name) for name in ("html", "svg", "csv")}
+    different(args.out, *files.values())
+    for name in ("recipes", "objectives"):
+        given = getattr(args, name) or []
+        if len(set(given)) < len(given):
+            raise ValueError(f"--{name} names one of {', '.join(given)} twice")
     for path in (args.out, *files.values()):
         if path is not None:
             writable(path)

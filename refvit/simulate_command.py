@@ -13,6 +13,7 @@ from refvit.accel import machine as find_machine
 from refvit.accel.notes import notes
 from refvit.accel.schedule import schedule
 from refvit.accel.simulate import NONLINEAR
+from refvit.command import different
 from refvit.files import writable, write_text
 from refvit.site_bits import simulate
 
@@ -55,9 +56,10 @@ def run_simulate(args: argparse.Namespace) -> tuple[str, Any]:
         raise ValueError("--bits is the width of every site, --recipe of each; give one of them")
     config = inspect_model.config_of(args.model, dict(args.known))
     report = simulate(
-        config, args.machine, args.bits or 8, args.batch, recipe=args.recipe,
+        config, args.machine, 8 if args.bits is None else args.bits, args.batch, recipe=args.recipe,
         nonlinear=args.nonlinear, residency=not args.no_residency,
     )  # fmt: skip
+    different(args.html, args.trace, args.csv, args.write_machine)
     table = report.table(groups=not args.all, unfold=args.unfold)
     wanted = (
         (args.html, report.to_html),

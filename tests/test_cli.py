@@ -168,6 +168,8 @@ def test_every_mistake_is_one_line_and_exit_code_2(capsys, tmp_path, image):
         (["info", "vit_giant"], "variants are vit_tiny"),
         (["simulate", "nano_vit", "--machine", "cray"], "cray"),
         (["simulate", "nano_vit", "--bits", "7"], "7"),
+        (["simulate", "nano_vit", "--bits", "0"], "codes of 0 bits"),
+        (["simulate", "nano_vit", "--csv", "x", "--html", "./x"], "two outputs are"),
         (["simulate", "nano_vit", "--html", "nowhere/x.html"], "no directory 'nowhere'"),
         (["--images", "0"], "at least 1"),
         (["--images", "many"], "a whole number of at least 1, got 'many'"),

@@ -383,6 +383,9 @@ def test_the_command(capsys, tmp_path):
         ("--objectives", "us", "beauty"): "beauty",
         ("--count", "0"): "at least 1",
         ("--out", str(tmp_path)): "is a directory",
+        ("--svg", str(files[0]), "--out", str(files[0])): "two outputs are",
+        ("--recipes", "w8a8", "w4a4", "w8a8"): "twice",
+        ("--objectives", "us", "us"): "twice",
     }.items():
         assert main(["explore", "nano_vit", "--machines", "edge16", *wrong]) == 2
         said = capsys.readouterr()

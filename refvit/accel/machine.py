@@ -60,6 +60,8 @@ def machine_of(described: Mapping[str, Any]) -> Machine:
     """
     about = dict(described)
     base = about.pop("base", None)
+    if base is not None and base not in MACHINES:  # a file on a file might stand on itself
+        raise ValueError(f"base {base!r} is no preset; there are {', '.join(MACHINES)}")
     start = {} if base is None else fields_of(machine(base))
     known = [each.name for each in fields(Machine)]
     _refuse_unknown(about, [*known, "base"], "machine")
