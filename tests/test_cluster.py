@@ -28,7 +28,7 @@ def model():
 @pytest.fixture(scope="module")
 def client(tmp_path_factory):
     """Two workers on this machine, with one thread each."""
-    own = {"dashboard_address": None, "local_directory": tmp_path_factory.mktemp("workers")}
+    own = {"dashboard_address": ":0", "local_directory": tmp_path_factory.mktemp("workers")}
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, **own) as cluster:
         with distributed.Client(cluster) as client:
             yield client

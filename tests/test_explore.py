@@ -264,7 +264,7 @@ def test_processes_find_the_same(model):
 
 def test_a_cluster_finds_the_same(model, tmp_path):
     distributed = pytest.importorskip("distributed", reason="workers come with the cluster extra")
-    own = {"dashboard_address": None, "local_directory": tmp_path}
+    own = {"dashboard_address": ":0", "local_directory": tmp_path}
     with distributed.LocalCluster(n_workers=1, threads_per_worker=1, **own) as cluster:
         with distributed.Client(cluster) as client:
             found = run(model, executor=client.get_executor(pure=False))
