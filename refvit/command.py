@@ -46,6 +46,12 @@ def calibration_images(args: argparse.Namespace, otherwise: int) -> int:
     return count
 
 
+def add_running(parser: argparse.ArgumentParser) -> None:
+    """Add what a long table is run with: how many processes, and a file to resume from."""
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (1)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="JSON to write and resume from")
+
+
 def different(*paths: Path | None) -> None:
     """Raise ValueError for two outputs of one command that are the same file."""
     named = [path.resolve() for path in paths if path is not None]

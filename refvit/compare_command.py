@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from refvit.command import calibration_images, check_jobs, float_model, processes
+from refvit.command import add_running, calibration_images, check_jobs, float_model, processes
 from refvit.compare import compare, table
 from refvit.evaluate import CALIBRATION, evaluate
 from refvit.files import read_json, writable
@@ -34,8 +34,7 @@ def add_compare(parser: argparse.ArgumentParser) -> None:
         "--calibration-images", type=int, default=CALIBRATION, metavar="N",
         help=f"images of the data to calibrate on ({CALIBRATION})",
     )  # fmt: skip
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (1)")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="JSON to write and resume from")
+    add_running(parser)
 
 
 def run_compare(args: argparse.Namespace) -> tuple[str, Any]:

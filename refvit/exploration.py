@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from html import escape
 from types import MappingProxyType
 from typing import Any
@@ -15,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refvit.accel.energy import NOT_MODELLED
+from refvit.accel.report import csv_of
 from refvit.accel.scatter import scatter
 from refvit.accel.svg import standalone
 from refvit.accel.sweep import pareto
@@ -128,12 +127,7 @@ class Exploration:
 
     def to_csv(self) -> str:
         """Return the points as CSV with a head line; top1 is empty where it was not measured."""
-        text = io.StringIO()
-        names = [field.name for field in fields(Point)]
-        write = csv.writer(text, lineterminator="\n")
-        write.writerow(names)
-        write.writerows([getattr(point, name) for name in names] for point in self.points)
-        return text.getvalue()
+        return csv_of(Point, self.points)
 
     def as_json(self) -> dict[str, Any]:
         """Return everything as data for JSON."""

@@ -9,7 +9,14 @@ from typing import Any
 import refvit
 from refvit.accel import MACHINES
 from refvit.accel.grid import parse_grid
-from refvit.command import calibration_images, check_jobs, different, float_model, processes
+from refvit.command import (
+    add_running,
+    calibration_images,
+    check_jobs,
+    different,
+    float_model,
+    processes,
+)
 from refvit.compare_command import resumable
 from refvit.evaluate import CALIBRATION
 from refvit.exploration import OBJECTIVES
@@ -46,8 +53,7 @@ def add_explore(parser: argparse.ArgumentParser) -> None:
         help=f"images of the data to calibrate on ({CALIBRATION})",
     )  # fmt: skip
     parser.add_argument("--batch", type=int, default=1, metavar="N", help="images at a time (1)")
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (1)")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="JSON to write and resume from")
+    add_running(parser)
     parser.add_argument("--all", action="store_true", help="every point, not the front alone")
     for name, what in {"html": "a page", "svg": "the picture", "csv": "every point"}.items():
         parser.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"write {what}")

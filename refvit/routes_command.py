@@ -11,7 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from refvit.cells import model_digest
-from refvit.command import calibration_images, check_jobs, float_model, processes
+from refvit.command import add_running, calibration_images, check_jobs, float_model, processes
 from refvit.compare_command import resumable
 from refvit.evaluate import evaluate
 from refvit.files import read_json, writable
@@ -45,8 +45,7 @@ def add_routes(parser: argparse.ArgumentParser) -> None:
         "--calibration-images", type=int, metavar="N",
         help=f"real ones that ptq looks at ({CALIBRATION})",
     )  # fmt: skip
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (1)")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="JSON to write and resume from")
+    add_running(parser)
 
 
 def run_routes(args: argparse.Namespace) -> tuple[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from itertools import groupby
@@ -59,12 +59,7 @@ class Report:
 
     def to_csv(self) -> str:
         """Return the rows as CSV with a head line: every field of `Row`, a line a layer."""
-        text = io.StringIO()
-        names = [field.name for field in fields(Row)]
-        write = csv.writer(text, lineterminator="\n")
-        write.writerow(names)
-        write.writerows([getattr(row, name) for name in names] for row in self.rows)
-        return text.getvalue()
+        return csv_of(Row, self.rows)
 
     def to_trace(self) -> str:
         """Return a Chrome trace: the forward, its blocks inside it, their layers inside those."""
@@ -143,3 +138,12 @@ def _line(name: str, x: Mapping[str, Any], bound: str) -> str:
         f"{name} {x['cycles']:>11,} {x['utilization']:>7.1%} {x['dram_bytes']:>12,} "
         f"{x['us']:>10,.2f} {energy:>19}  {bound}"
     )
+
+
+def csv_of(kind: Any, entries: Iterable[Any]) -> str:
+    """Return dataclasses of one `kind` as CSV: a head line, then a line for each."""
+    text, names = io.StringIO(), [field.name for field in fields(kind)]
+    write = csv.writer(text, lineterminator="\n")
+    write.writerow(names)
+    write.writerows([getattr(entry, name) for name in names] for entry in entries)
+    return text.getvalue()
