@@ -1,27 +1,23 @@
 """What one GEMM, and what streams behind it, costs: cycles, traffic and events.
 
-The outer tiles of a GEMM are taken as equal: each gets its share of the cycles and bytes. Equal
-GEMMs, of heads or windows, follow each other tile by tile, and on an array whose folds overlap
-they are one stream with one fill and one drain.
+Equal GEMMs, of heads or windows, follow each other tile by tile, and on an array whose folds
+overlap they are one stream with one fill and one drain. What streams behind a GEMM shares the lanes
+of one vector unit, and what it loads comes with the tiles whose results it works on; so its time is
+what all of it together takes longer than the GEMM alone.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 from refvit.accel.energy import Events
 from refvit.accel.hardware import Machine
-from refvit.accel.memory import Tiling, Timing, best_tiling, two_buffers
-from refvit.accel.steps import PARTIAL_BYTES
-from refvit.accel.systolic import (
-    ceil_div,
-    cut_cycles,
-    mapping,
-    sram_outputs,
-    sram_reads,
-)
-from refvit.accel.vector import requantize_cycles
+from refvit.accel.memory import Tiling, best_tiling
+from refvit.accel.stream import Timing
+from refvit.accel.systolic import ceil_div, mapping, sram_outputs, sram_reads
+from refvit.accel.tiles import PARTIAL_BYTES, Cut, Gemm
+from refvit.accel.vector import passes_of
 from refvit.accel.workload import Layer
 
 
@@ -44,54 +40,54 @@ class Cost:
     load_bytes: int
     store_bytes: int
     resident_bytes: int
-    vector_cycles: float
-    waits: float = 0.0  # cycles that the array waits for the vector unit
+    vector_cycles: int
+    waits: int = 0  # cycles that the array waits for the vector unit
     tiling: Tiling | None = None
 
 
-def gemm_tiling(layer: Layer, hw: Machine, x: Operands) -> Tiling:
-    """Return the outer tiling of one of a layer's GEMMs."""
-    slices = hw.slices(x.a_bits, x.b_bits)
-    bytes_each = x.a_bits / 8, x.b_bits / 8, x.o_bits / 8
-    return best_tiling(layer.M, layer.K, layer.N, hw, *bytes_each, x.resident, slices)
+def gemm_of(layer: Layer, hw: Machine, x: Operands, host: bool = False) -> Gemm:
+    """Return a layer's GEMMs with the requantization of their results; a `host` takes their sums as
+    they are."""
+    passes, streams = (0 if host else hw.passes.requantize), "requantize" in hw.fused
+    return Gemm(
+        *(layer.M, layer.K, layer.N), *(x.a_bits / 8, x.b_bits / 8, x.o_bits / 8), x.resident,
+        layer.count, hw.slices(x.a_bits, x.b_bits), passes * streams, passes * (not streams),
+    )  # fmt: skip
 
 
-def array_cycles(layer: Layer, hw: Machine, tiling: Tiling, slices: int) -> float:
-    """Return the cycles of the array for all of a layer's GEMMs, cut in time as their tiles are.
+def followed(gemm: Gemm, layer: Layer, hw: Machine, loads: float) -> Gemm:
+    """Return the GEMM with `layer` streaming behind it, which loads so many bytes besides.
 
-    Equal GEMMs are one whose columns are as many times as wide: so many times the folds.
+    It may work on a few more elements than the GEMM has results: where a class token joins.
     """
-    _, across, axis = mapping(0, 1, 2, hw.dataflow)
-    columns = (layer.M, layer.K, layer.N)[across]
-    folds = ceil_div(columns, hw.cols) * layer.count
-    sizes = [layer.M, layer.K, layer.N]
-    sizes[across] = folds * hw.cols
-    sizes[axis] *= slices
-    M, K, N = sizes
-    piece, array = tiling.time_piece * slices, (hw.rows, hw.cols, hw.dataflow, hw.overlap)
-    return float(cut_cycles((M, K, N), piece, *array))
+    results = gemm.M * gemm.N * gemm.count
+    passes = passes_of(layer.op, hw.passes) * layer.work / results
+    return replace(gemm, streamed=gemm.streamed + passes, beside=gemm.beside + loads / results)
 
 
-def gemm_cost(layer: Layer, hw: Machine, x: Operands, host: bool = False) -> Cost:
+def gemm_cost(
+    layer: Layer, hw: Machine, x: Operands, host: bool = False, all_of_it: Gemm | None = None
+) -> Cost:
     """Return the cost of a GEMM: array cycles, tiles through two buffers, SRAM and DRAM traffic.
 
     Sums leave for a `host` as they are, else the vector unit turns them into codes on their way.
+    The tiling is the fastest for the GEMM and what streams behind it, `all_of_it`.
     """
-    tiling = gemm_tiling(layer, hw, x)
-    compute = array_cycles(layer, hw, tiling, hw.slices(x.a_bits, x.b_bits))
-    hidden = compute if "requantize" in hw.fused else 0.0
-    elements, passes = (0 if host else layer.elements), hw.passes.requantize
-    waits = requantize_cycles(elements, hw.vector_lanes, hidden, passes)
-    tiles = tiling.tiles * layer.count
+    gemm = gemm_of(layer, hw, x, host)
+    tiling = best_tiling(all_of_it or gemm, hw)
+    cut = cut_like(tiling, gemm)
     load, store = tiling.load_bytes * layer.count, tiling.store_bytes * layer.count
-    speed = tiles * hw.dram_bytes_per_cycle
-    timing = two_buffers((compute + waits) / tiles, load / speed, store / speed, tiles)
     moved = sram_traffic(layer, hw, x, tiling)
-    dram = ceil(load + store)
-    events = Events(layer.macs, x.a_bits, moved, dram, elements * passes, x.b_bits)
-    busy = ceil_div(elements, hw.vector_lanes) * passes
+    dram, passes = ceil(load + store), int(gemm.streamed) + gemm.serial
+    events = Events(layer.macs, x.a_bits, moved, dram, layer.elements * passes, x.b_bits)
+    busy = ceil_div(layer.elements, hw.vector_lanes) * passes
     stays = stays_bytes(layer, x)
-    return Cost(timing, events, ceil(load), dram - ceil(load), stays, busy, waits, tiling)
+    return Cost(cut.timing, events, ceil(load), dram - ceil(load), stays, busy, cut.waits, tiling)
+
+
+def cut_like(tiling: Tiling, gemm: Gemm) -> Cut:
+    """Return `gemm`, which has less or more behind it, in the tiles of `tiling`."""
+    return tiling.cut if gemm == tiling.cut.gemm else replace(tiling.cut, gemm=gemm)
 
 
 def stays_bytes(layer: Layer, x: Operands) -> int:

@@ -1,7 +1,7 @@
-"""DRAM traffic of a GEMM with finite buffers, and the time of tiles through two buffers.
+"""DRAM traffic of a GEMM with finite buffers, and the outer tiling that is fastest.
 
 A GEMM is cut into outer tiles m x k of A, k x n of B, m x n of the output that fit half of each
-SRAM. Three orders of the loops are tried for every tile, and the one that moves the least wins:
+SRAM. Three orders of the loops are tried for every tile (`tiles.ORDERS`); each moves
 
     weights outer       K N b_w + M K b_a [ceil(N/n), or 1 if A fits whole] + M N b_o
     activations outer   M K b_a + K N b_w [ceil(M/m), or 1 if B fits whole] + M N b_o
@@ -11,45 +11,68 @@ plus, in the first two, M N b_p (2 ceil(K/k) - 2) where K is cut and partial sum
 its pieces; in the third K is the inner loop, so they never do. Without it a batch, whose sums do
 not fit, would move more than its images one by one. The term of a tensor that is on chip already,
 or stays there, is 0.
+
+Of these the one that moves least is taken, but none that is slower than another by more than a
+twentieth: bytes cost energy, and where memory does not bound a GEMM they cost no time. A bound that
+is quickly found for all of them leaves few to be followed tile by tile.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
+from math import isqrt
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from refvit.accel.hardware import Machine
-from refvit.accel.steps import PARTIAL_BYTES
 from refvit.accel.systolic import ceil_div, cut_cycles, mapping
+from refvit.accel.tiles import ORDERS, PARTIAL_BYTES, Cut, Gemm
 
-ORDERS = ("weights outer", "activations outer", "results outer")
-IMPOSSIBLE = np.inf
+NEAR = 0.05  # for less traffic a tiling may be slower than the fastest by this share
 
 
 @dataclass(frozen=True)
 class Tiling:
-    """The chosen outer tile, how many there are, and the bytes loaded and stored in all.
+    """The chosen cut of GEMMs, and for one of them how many tiles there are and the bytes loaded
+    and stored in all.
 
     `time_piece` is the tile's size along the array's time axis. `a_bytes` and `b_bytes` are the
     loads of each operand; `spill_bytes` are those of int32 partial sums: part of the loads, and as
     many of the stores. Codes are packed, so bytes of narrow ones may be fractions.
     """
 
-    m: int
-    k: int
-    n: int
-    order: str
+    cut: Cut
     tiles: int
     time_piece: int
     load_bytes: float
     store_bytes: float
-    spill_bytes: float = 0
-    a_bytes: float = 0
-    b_bytes: float = 0
+    spill_bytes: float
+    a_bytes: float
+    b_bytes: float
+
+    @property
+    def m(self) -> int:
+        return self.cut.tile[0]
+
+    @property
+    def k(self) -> int:
+        return self.cut.tile[1]
+
+    @property
+    def n(self) -> int:
+        return self.cut.tile[2]
+
+    @property
+    def order(self) -> str:
+        return self.cut.order
+
+    @property
+    def cycles(self) -> int:
+        return self.cut.end
 
     @property
     def bytes(self) -> float:
@@ -64,48 +87,131 @@ def candidates(size: int, unit: int) -> tuple[int, ...]:
     (32, 64, 96, 128, 224)
     """
     units = ceil_div(size, unit)
-    return tuple(sorted({ceil_div(units, pieces) * unit for pieces in range(1, units + 1)}))
+    few = isqrt(units) + 1  # with more pieces than this tiles have fewer units than this
+    large = {ceil_div(units, pieces) for pieces in range(1, min(few, units) + 1)}
+    small = {part for part in range(1, few + 1) if ceil_div(units, ceil_div(units, part)) == part}
+    return tuple(part * unit for part in sorted(large | small))
 
 
 @lru_cache(maxsize=4096)
-def best_tiling(
-    M: int,
-    K: int,
-    N: int,
-    machine: Machine,
-    a_bytes: float,
-    b_bytes: float,
-    o_bytes: float,
-    resident: tuple[bool, bool, bool] = (False, False, False),
-    slices: int = 1,
-) -> Tiling:
-    """Return the tiling of least DRAM traffic, and among those of least time.
+def best_tiling(gemm: Gemm, machine: Machine) -> Tiling:
+    """Return the tiling that moves least of those that no other is faster than by more than `NEAR`.
 
-    `*_bytes` are of one element of A, B, output; `resident` says which of them are on chip, and
-    `slices` how many cycles a product takes.
+    No time is below the port's for all bytes, nor below `_computed`. Those whose bound is near the
+    least of all bounds are followed in the order of their bytes until one keeps to it; if none
+    does, the fastest stands, and all that might be faster by more are followed too.
     """
-    sizes, widths = (M, K, N), (a_bytes, b_bytes, o_bytes)
-    tile, axis = _grid(sizes, machine)
-    fits = _fits(tile, widths, machine)
-    options = [_traffic(order, sizes, tile, widths, resident) for order in range(len(ORDERS))]
-    moved = [a + b + 2 * spill + store for a, b, spill, store in options]
-    totals = np.stack([np.where(fits, each, IMPOSSIBLE) for each in moved])
-    pieces = np.prod([-(-size // part) for size, part in zip(sizes, tile, strict=True)], axis=0)
-    longer = stretched(sizes, axis, slices)
-    times = _times(longer, tile[axis] * slices, options, pieces, machine)
-    order, *at = np.unravel_index(
-        np.where(totals == totals.min(), times, np.inf).argmin(), times.shape
-    )
-    where = tuple(at)
-    a, b, spill, store = (x[where].item() for x in options[order])
-    m, k, n = (part[where].item() for part in tile)
-    tiling = Tiling(
-        m, k, n, ORDERS[order], pieces[where].item(), (m, k, n)[axis], a + b + spill, store + spill,
-        spill, a, b,
+    tile = _fitting(gemm, machine)
+    moved = np.concatenate([sum(_traffic(order, gemm, tile)) for order in ORDERS])
+    port = (moved + gemm.M * gemm.N * gemm.beside) * (gemm.count / machine.dram_bytes_per_cycle)
+    busy = _computed(gemm, tile, machine)
+    least = np.maximum(busy, port)
+    limit = least.min() * (1 + NEAR)
+    near = np.flatnonzero(least <= limit)
+    fastest: Cut | None = None
+    for at in near[np.lexsort((busy[near], moved[near]))]:
+        cut = _cut(int(at), gemm, tile, machine)
+        if cut.end <= limit:
+            return _tiling(cut)
+        fastest = cut if fastest is None or cut.end < fastest.end else fastest
+    assert fastest is not None  # half a buffer holds a tile of the array
+    for at in np.argsort(least, kind="stable")[len(near) :]:
+        if least[at] * (1 + NEAR) >= fastest.end:
+            break
+        fastest = min(fastest, _cut(int(at), gemm, tile, machine), key=lambda cut: cut.end)
+    return _tiling(fastest)
+
+
+def _cut(at: int, gemm: Gemm, tile: tuple[NDArray[Any], ...], machine: Machine) -> Cut:
+    """Return the cut at a place in the list of all tiles, in the first order, then the others."""
+    order, which = divmod(at, len(tile[0]))
+    m, k, n = (int(part[which]) for part in tile)
+    return Cut(gemm, machine, (m, k, n), tuple(ORDERS)[order])
+
+
+def _tiling(cut: Cut) -> Tiling:
+    """Return all there is to say of a cut."""
+    a, b, spill, back, store = _traffic(cut.order, cut.gemm, tuple(map(np.asarray, cut.tile)))
+    axis = mapping(0, 1, 2, cut.hw.dataflow)[2]
+    return Tiling(
+        cut, math.prod(cut.pieces), cut.tile[axis], float(a + b + back), float(store + spill),
+        float(spill), float(a), float(b),
     )  # fmt: skip
-    floor = zip((M * K, K * N, M * N), widths, resident, strict=True)
-    assert tiling.bytes >= sum(0 if stays else size * width for size, width, stays in floor)
-    return tiling
+
+
+def _fitting(gemm: Gemm, machine: Machine) -> tuple[NDArray[Any], ...]:
+    """Return m, k and n of every tile that fits half of each SRAM; with an accumulator, the
+    output's holds results only."""
+    along = mapping(0, 1, 2, machine.dataflow)  # which of M, K, N lies along rows, columns, time
+    units = dict(zip(along, (machine.rows, machine.cols, machine.rows), strict=True))
+    axes = [np.array(candidates(size, units[axis])) for axis, size in enumerate(gemm.sizes)]
+    m, k, n = axes[0][:, None, None], axes[1][:, None], axes[2]
+    a = m * k * gemm.a_bytes <= machine.sram_a_bytes // 2
+    b = k * n * gemm.b_bytes <= machine.sram_b_bytes // 2
+    sums = m * n * PARTIAL_BYTES <= machine.sums_bytes // 2
+    if machine.accumulator_bytes:
+        sums &= m * n * gemm.o_bytes <= machine.sram_o_bytes // 2
+    places = (a & b & sums).nonzero()
+    return tuple(sizes[at] for sizes, at in zip(axes, places, strict=True))
+
+
+def _traffic(order: str, gemm: Gemm, tile: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the bytes of A, of B, of sums that leave, of sums that return, and of results."""
+    (M, K, N), (m, k, n) = gemm.sizes, tile
+    moved = [float(not stays) for stays in gemm.resident]
+    down, across, whole_k = -(-M // m), -(-N // n), k >= K
+    passes_a = np.where((m >= M) & whole_k, 1, across)
+    passes_b = np.where((n >= N) & whole_k, 1, down)
+    if order == "activations outer":
+        passes_a = np.ones_like(m)
+    if order == "weights outer":
+        passes_b = np.ones_like(m)
+    stays = {"weights outer": m >= M, "activations outer": n >= N, "results outer": True}[order]
+    spill = np.where(stays, 0, M * N * PARTIAL_BYTES * (-(-K // k) - 1.0))
+    a = M * K * gemm.a_bytes * moved[0] * passes_a
+    b = K * N * gemm.b_bytes * moved[1] * passes_b
+    return a, b, spill, spill, np.full(m.shape, M * N * gemm.o_bytes * moved[2])
+
+
+def _computed(gemm: Gemm, tile: tuple[NDArray[Any], ...], machine: Machine) -> NDArray[Any]:
+    """Return cycles that no tile, in each of the orders, takes less than: the first load, then the
+    products, then the last store.
+
+    Besides, the array waits wherever a tile's loads and the store before them, for which the port
+    has the time of one tile's products, take longer: at the first of those that an inner loop
+    passes, or where sums stay for all of K, of every result.
+    """
+    axes, speed = tuple(zip(gemm.sizes, tile, strict=True)), machine.dram_bytes_per_cycle
+    widths = zip((gemm.a_bytes, gemm.b_bytes, gemm.o_bytes), gemm.resident, strict=True)
+    a, b, o = (each * (not stays) / speed for each, stays in widths)
+    m, k, n = (np.minimum(part, size) for size, part in axes)
+    load_a, load_b, store = m * k * a, k * n * b, m * n * o
+    last_m, last_n = ((size - 1) % part + 1 for size, part in axes[::2])
+    ends = load_a + load_b + last_m * last_n * o
+    ends += _products(gemm.sizes, gemm, machine, tile, gemm.count)
+    down, inner, across = (-(-size // part) for size, part in axes)
+    waits = load_a * (down * inner > 1) + load_b * (inner * across > 1)
+    waits -= _products((m, k, n), gemm, machine)
+    rows, deep, cols = gemm.M // m, gemm.K // k, gemm.N // n  # pieces of full size
+    passed = np.maximum(waits + store * (inner == 1), 0) * gemm.count
+    results = rows * (cols - 1) * (deep > 1) * np.maximum(waits + store, 0) * gemm.count
+    stalls = (
+        np.where(down > 1, (cols * deep - 1) * passed, results),
+        np.where(across > 1, (rows * deep - 1) * passed, results),
+        results,
+    )
+    return np.concatenate([ends + each for each in stalls])
+
+
+def _products(sizes: Any, gemm: Gemm, machine: Machine, tile: Any = None, count: int = 1) -> Any:
+    """Return the cycles of products of those sizes: of the array, or of the vector unit."""
+    axis = mapping(0, 1, 2, machine.dataflow)[2]
+    array = (machine.rows, machine.cols, machine.dataflow, machine.overlap)
+    longer = stretched(sizes, axis, gemm.slices)
+    piece = longer[axis] if tile is None else tile[axis] * gemm.slices
+    results = ceil_div(sizes[0] * sizes[2], machine.vector_lanes) * count
+    busy = np.maximum(cut_cycles(longer, piece, *array, count), results * gemm.streamed)
+    return busy + results * gemm.serial
 
 
 def stretched(sizes: tuple[int, int, int], axis: int, slices: int) -> tuple[int, int, int]:
@@ -116,115 +222,3 @@ def stretched(sizes: tuple[int, int, int], axis: int, slices: int) -> tuple[int,
     """
     M, K, N = (size * (slices if i == axis else 1) for i, size in enumerate(sizes))
     return M, K, N
-
-
-def _grid(sizes: tuple[int, int, int], machine: Machine) -> tuple[Any, int]:
-    """Return every tile as arrays of m, k, n, and which of the three is the array's time."""
-    along = mapping(0, 1, 2, machine.dataflow)  # which of M, K, N lies along rows, columns, time
-    units = dict(zip(along, (machine.rows, machine.cols, machine.rows), strict=True))
-    axes = (candidates(size, units[axis]) for axis, size in enumerate(sizes))
-    return np.meshgrid(*axes, indexing="ij"), along[2]
-
-
-def _fits(tile: Any, widths: Any, machine: Machine) -> NDArray[np.bool_]:
-    """Which tiles fit half of each SRAM; with an accumulator, the output's holds results only."""
-    (m, k, n), (a_bytes, b_bytes, o_bytes) = tile, widths
-    a = m * k * a_bytes <= machine.sram_a_bytes // 2
-    b = k * n * b_bytes <= machine.sram_b_bytes // 2
-    sums = m * n * PARTIAL_BYTES <= machine.sums_bytes // 2
-    if machine.accumulator_bytes:
-        sums &= m * n * o_bytes <= machine.sram_o_bytes // 2
-    return np.asarray(a & b & sums)
-
-
-def _traffic(order: int, sizes: Any, tile: Any, widths: Any, resident: Any) -> tuple[Any, ...]:
-    """Bytes of A, of B, of sums that leave (and return), and of results by one loop order."""
-    (M, K, N), (m, k, n), (a_bytes, b_bytes, o_bytes) = sizes, tile, widths
-    moved = [float(not stays) for stays in resident]
-    down, across = -(-M // m), -(-N // n)
-    whole_k, once = k >= K, np.ones_like(m)
-    passes_a = once if order == 1 else np.where((m >= M) & whole_k, 1, across)
-    passes_b = once if order == 0 else np.where((n >= N) & whole_k, 1, down)
-    stays = (m >= M, n >= N, True)[order]  # then the sums of a column of tiles stay inside
-    spill = np.where(stays, 0, M * N * PARTIAL_BYTES * (-(-K // k) - 1.0))
-    a = M * K * a_bytes * moved[0] * passes_a
-    b = K * N * b_bytes * moved[1] * passes_b
-    return a, b, spill, np.full(m.shape, M * N * o_bytes * moved[2])
-
-
-def _times(sizes: Any, piece: Any, options: Any, pieces: Any, machine: Machine) -> NDArray[Any]:
-    """Return the cycles of every tile, by every order."""
-    array = (machine.rows, machine.cols, machine.dataflow, machine.overlap)
-    compute = cut_cycles(sizes, piece, *array) / pieces
-    speed = pieces * machine.dram_bytes_per_cycle
-    return np.stack(
-        [
-            _cycles(compute, (a + b + spill) / speed, (store + spill) / speed, pieces)
-            for a, b, spill, store in options
-        ]
-    )
-
-
-@dataclass(frozen=True)
-class Timing:
-    """Cycles of a layer: in all, busy computing, busy with memory; the prologue loads the first
-    tile before anything is computed, the epilogue stores the last when everything is."""
-
-    cycles: float
-    compute: float
-    memory: float
-    prologue: float
-    epilogue: float
-
-    @property
-    def stall(self) -> float:
-        """Cycles in which the array waits."""
-        return self.cycles - self.compute
-
-    @property
-    def steady(self) -> float:
-        """Cycles between the first load and the last store."""
-        return self.cycles - self.prologue - self.epilogue
-
-
-def two_buffers(compute: float, load: float, store: float, tiles: int) -> Timing:
-    """Return the time of `tiles` equal tiles, each loaded, computed and stored, with two buffers.
-
-    With compute c, load d, store s and n > 1 tiles this is the recurrence below, solved:
-
-        L = d + max(c, d) + (n - 2) max(c, d + s) + max(c, s) + s
-
-    The second load hides the first product or is hidden by it, and so at the end with the last
-    store; between them the slower of the array and the port sets the pace.
-
-    >>> two_buffers(10, 3, 2, 5).cycles, two_buffers(2, 3, 2, 5).cycles
-    (55, 25)
-    """
-    total = _cycles(compute, load, store, tiles).item()
-    return Timing(total, tiles * compute, tiles * (load + store), load, store)
-
-
-def _cycles(c: Any, d: Any, s: Any, tiles: Any) -> Any:
-    """The formula of `two_buffers`, for arrays too."""
-    several = d + np.maximum(c, d) + (tiles - 2) * np.maximum(c, d + s) + np.maximum(c, s) + s
-    return np.where(np.asarray(tiles) > 1, several, c + d + s)
-
-
-def recurrence(compute: list[float], load: list[float], store: list[float]) -> float:
-    """Return the same for tiles of any times, tile by tile: one DRAM port, two buffers a tensor.
-
-    A tile may be loaded once the tile two before it is computed, and computed once its own load
-    and the store two before it are through.
-    """
-    port, count = 0.0, len(compute)
-    computed, stored = [0.0] * count, [0.0] * count
-    for i in range(count):
-        if i >= 2:
-            port = max(port, computed[i - 2]) + store[i - 2]
-            stored[i - 2] = port
-        port = max(port, computed[i - 2] if i >= 2 else 0.0) + load[i]
-        before = computed[i - 1] if i else 0.0
-        computed[i] = max(before, port, stored[i - 2] if i >= 2 else 0.0) + compute[i]
-    for i in range(max(0, count - 2), count):
-        port = max(port, computed[i]) + store[i]
-    return port

@@ -7,9 +7,9 @@ from math import ceil
 from refvit.accel.energy import Events
 from refvit.accel.gemm import Cost
 from refvit.accel.hardware import Machine
-from refvit.accel.memory import Timing, two_buffers
-from refvit.accel.steps import PARTIAL_BYTES
+from refvit.accel.stream import Timing, in_parts
 from refvit.accel.systolic import ceil_div
+from refvit.accel.tiles import PARTIAL_BYTES
 from refvit.accel.vector import (
     host_cycles,
     passes_of,
@@ -23,11 +23,13 @@ Moved = tuple[float, float]  # bytes that stay on chip, bytes that cross to or f
 
 
 def vector_cost(layer: Layer, hw: Machine, read: Moved, wrote: Moved) -> Cost:
-    """Return the cost of a vector layer: its rows stream in tiles of a quarter of a buffer."""
-    compute = float(vector_cycles(layer, hw.vector_lanes, passes=hw.passes))
-    tiles = max(1, ceil(read[1] / (hw.sram_a_bytes / 4)), ceil(wrote[1] / (hw.sram_o_bytes / 4)))
-    speed = hw.dram_bytes_per_cycle * tiles
-    timing = two_buffers(compute / tiles, read[1] / speed, wrote[1] / speed, tiles)
+    """Return the cost of a vector layer: it streams row by row, and where a row is more than a
+    quarter of a buffer in such quarters."""
+    compute = vector_cycles(layer, hw.vector_lanes, hw.passes)
+    quarters = (ceil(read[1] / (hw.sram_a_bytes / 4)), ceil(wrote[1] / (hw.sram_o_bytes / 4)))
+    tiles = max(layer.rows, *quarters)
+    load, store = (part[1] / hw.dram_bytes_per_cycle for part in (read, wrote))
+    timing = in_parts(compute, load, store, tiles)
     again = sum(read) * passes_of(layer.op, hw.passes)  # each pass reads all of it
     moved = (
         (ceil(again + read[1]), hw.sram_a_bytes),
@@ -38,40 +40,44 @@ def vector_cost(layer: Layer, hw: Machine, read: Moved, wrote: Moved) -> Cost:
     return _cost(layer, hw, timing, moved, read, wrote)
 
 
-def fused_cost(layer: Layer, hw: Machine, gemm: Cost, heads: int, read: Moved) -> Cost:
-    """Return the cost of a layer that streams behind a GEMM; `read` are its other operands,
-    whose loads nothing hides.
+def fused_cost(layer: Layer, hw: Machine, before: Timing, after: Timing, read: Moved) -> Cost:
+    """Return the cost of a layer that streams behind a GEMM: by how much longer than `before` the
+    GEMM takes with it. `read` are its other operands."""
+    timing = Timing(
+        after.cycles - before.cycles,
+        after.compute - before.compute,
+        after.memory - before.memory,
+        after.prologue - before.prologue,
+        0,
+    )
+    return _cost(layer, hw, timing, _reads(hw, ceil(sum(read) + read[1]), 0), read, (0.0, 0.0))
+
+
+def softmax_cost(layer: Layer, hw: Machine, gemm: Timing, heads: int, busy: int) -> Cost:
+    """Return the cost of softmax behind the scores of so many heads, on a vector unit that is
+    `busy` with them as well.
 
     The scores that softmax works on wait as int32 sums, and every pass reads them.
     """
-    if layer.op == "softmax":
-        alone = vector_cycles(layer, hw.vector_lanes, passes=hw.passes)
-        compute = softmax_behind(alone, gemm.timing.compute, heads)
-        sums = layer.elements * PARTIAL_BYTES * hw.passes.softmax
-    else:
-        behind = gemm.timing.compute
-        compute = float(vector_cycles(layer, hw.vector_lanes, behind, hw.passes))
-        sums = 0
-    load = read[1] / hw.dram_bytes_per_cycle
-    timing = two_buffers(compute, load, 0.0, 1)
+    alone = vector_cycles(layer, hw.vector_lanes, hw.passes)
+    compute = softmax_behind(alone, gemm.compute, heads, busy)
+    moved = _reads(hw, 0, layer.elements * PARTIAL_BYTES * hw.passes.softmax)
+    return _cost(layer, hw, Timing(compute, compute, 0, 0, 0), moved, (0.0, 0.0), (0.0, 0.0))
+
+
+def _reads(hw: Machine, codes: int, sums: int) -> tuple[tuple[int, int], ...]:
+    """Return the traffic of the SRAMs where a layer reads so many bytes of A's and of sums."""
     sizes = (hw.sram_a_bytes, hw.sram_b_bytes, hw.sram_o_bytes, hw.sums_bytes)
-    bytes_moved = (ceil(sum(read) + read[1]), 0, 0, sums)
-    moved = tuple(zip(bytes_moved, sizes, strict=True))
-    return _cost(layer, hw, timing, moved, read, (0.0, 0.0))
+    return tuple(zip((codes, 0, 0, sums), sizes, strict=True))
 
 
 def host_cost(layer: Layer, hw: Machine, read: float, wrote: float) -> Cost:
     """Return the cost of an operator on the host, which reads and writes memory."""
-    busy = float(host_cycles(layer.op, layer.work))
-    memory = (read + wrote) / hw.dram_bytes_per_cycle
-    timing = Timing(max(busy, memory), busy, memory, 0.0, 0.0)
-    events = Events(0, 8, _none(hw), ceil(read + wrote), 0)
-    return Cost(timing, events, ceil(read), events.dram_bytes - ceil(read), 0, 0.0)
-
-
-def _none(hw: Machine) -> tuple[tuple[int, int], ...]:
-    sizes = (hw.sram_a_bytes, hw.sram_b_bytes, hw.sram_o_bytes, hw.sums_bytes)
-    return tuple((0, size) for size in sizes)
+    busy = host_cycles(layer.op, layer.work)
+    memory = ceil((read + wrote) / hw.dram_bytes_per_cycle)
+    timing = Timing(max(busy, memory), busy, memory, 0, 0)
+    events = Events(0, 8, _reads(hw, 0, 0), ceil(read + wrote), 0)
+    return Cost(timing, events, ceil(read), events.dram_bytes - ceil(read), 0, 0)
 
 
 def _cost(

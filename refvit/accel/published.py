@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from refvit.accel.gemm import Operands, gemm_cost
 from refvit.accel.machine import Machine
-from refvit.accel.memory import best_tiling, two_buffers
 from refvit.accel.roofline import group_dot
 from refvit.accel.simulate import simulate
-from refvit.accel.systolic import ceil_div, cut_cycles, mapping
+from refvit.accel.systolic import folds, mapping
 from refvit.accel.workload import Layer
 
 KB = 1024
@@ -109,19 +109,13 @@ def ideal_cycles(M: int, K: int, N: int, machine: Machine) -> int:
     >>> ideal_cycles(197, 64, 197, ZIGZAG)
     2758
     """
-    a, b, time = mapping(M, K, N, machine.dataflow)
-    return ceil_div(a, machine.rows) * ceil_div(b, machine.cols) * time
+    time = mapping(M, K, N, machine.dataflow)[2]
+    return int(folds(M, K, N, machine.rows, machine.cols, machine.dataflow) * time)
 
 
 def total_cycles(M: int, K: int, N: int, machine: Machine) -> int:
-    """Return the cycles of one GEMM of int8 codes, from its first load to its last store: the tiles
-    of least traffic, through two buffers."""
-    tiling = best_tiling(M, K, N, machine, 1, 1, 1)
-    array = (machine.rows, machine.cols, machine.dataflow, machine.overlap)
-    compute = float(cut_cycles((M, K, N), tiling.time_piece, *array))
-    tiles, speed = tiling.tiles, tiling.tiles * machine.dram_bytes_per_cycle
-    load, store = tiling.load_bytes / speed, tiling.store_bytes / speed
-    return round(two_buffers(compute / tiles, load, store, tiles).cycles)
+    """Return the cycles of one GEMM of int8 codes, from its first load to its last store."""
+    return gemm_cost(gemm_layer(M, K, N), machine, Operands(8, 8, 8)).timing.cycles
 
 
 def least_cycles(M: int, K: int, N: int, machine: Machine) -> float:

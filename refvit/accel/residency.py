@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from refvit.accel.hardware import Machine
-from refvit.accel.steps import PARTIAL_BYTES, Bits, Step
+from refvit.accel.steps import Bits, Step
+from refvit.accel.tiles import PARTIAL_BYTES
 from refvit.accel.workload import Layer
 
 

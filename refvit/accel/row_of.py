@@ -28,6 +28,7 @@ def row_of(layer: Layer, hw: Machine, cost: Cost, unit: str, x: Operands) -> dic
     time = cycles_of(cost)
     gemm = "vector" if cost.waits > 0 else "compute"
     busy = gemm if unit == "array" else "vector"
+    works = max(cost.timing.compute, cost.vector_cycles if unit == "fused" else 0)
     kept = (name for name, stays in zip("abo", x.resident, strict=True) if stays)
     return {
         "op": layer.op,
@@ -35,7 +36,7 @@ def row_of(layer: Layer, hw: Machine, cost: Cost, unit: str, x: Operands) -> dic
         "unit": unit,
         "utilization": utilization(layer.macs, time["cycles"], hw.rows, hw.cols),
         "us": hw.us(time["cycles"]),
-        "bound": "memory" if cost.timing.memory > cost.timing.compute else busy,
+        "bound": "memory" if cost.timing.memory > works else busy,
         "sram_bytes": cost.events.sram_total,
         "dram_bytes": cost.events.dram_bytes,
         "load_bytes": cost.load_bytes,

@@ -9,18 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from refvit.accel.gemm import Operands, gemm_cost
+from refvit.accel.gemm import Operands, cut_like, followed, gemm_cost, gemm_of
 from refvit.accel.machine import Machine
 from refvit.accel.machine import machine as find_machine
-from refvit.accel.operators import fused_cost, host_cost, vector_cost
+from refvit.accel.operators import fused_cost, host_cost, softmax_cost, vector_cost
 from refvit.accel.report import Report
 from refvit.accel.residency import operand_bits, resident
 from refvit.accel.row import Row
 from refvit.accel.row_of import row_of
-from refvit.accel.steps import PARTIAL_BYTES, Bits, Step, steps_of
+from refvit.accel.steps import Bits, Step, steps_of
+from refvit.accel.tiles import PARTIAL_BYTES
 from refvit.accel.widths import site_widths, stored_at
 from refvit.accel.workload import Layer, workload
 
@@ -126,16 +128,39 @@ def step_rows(step: Step, plan: Plan) -> list[dict[str, Any]]:
         cost = vector_cost(main, hw, _moved(step.reads, plan), _moved(step.writes, plan))
         return [row_of(main, hw, cost, "vector", streams_of(step, plan))]
     operands = operands_of(step, plan)
-    gemm = gemm_cost(main, hw, operands)
-    rows = [row_of(main, hw, gemm, "array", operands)]
-    inner = {main.writes[0][0]}
-    for layer in step.layers[1:]:
-        others = [p for p in zip(layer.reads, layer.inputs, strict=True) if p[0] not in inner]
-        cost = fused_cost(layer, hw, gemm, main.count, _moved(others, plan))
-        widths = Operands(0, 0, plan.bits(step.writes[0][0]))
-        rows.append(row_of(layer, hw, cost, "fused", widths))
-        inner.add(layer.writes[0][0])
-    return rows
+    gemms = [gemm_of(main, hw, operands)]
+    for layer in fused_layers(step):
+        gemms.append(followed(gemms[-1], layer, hw, besides(step, layer, plan)[1]))
+    cost = gemm_cost(main, hw, operands, all_of_it=gemms[-1])
+    assert cost.tiling is not None
+    times = [cost.timing, *(cut_like(cost.tiling, gemm).timing for gemm in gemms[1:])]
+    between = zip(fused_layers(step), pairwise(times), strict=True)
+    costs = [
+        fused_cost(layer, hw, before, after, besides(step, layer, plan))
+        for layer, (before, after) in between
+    ]
+    if step.layers[-1].op == "softmax":
+        busy = sum(each.vector_cycles for each in (cost, *costs))
+        costs.append(softmax_cost(step.layers[-1], hw, times[-1], main.count, busy))
+    widths = Operands(0, 0, plan.bits(step.writes[0][0]))
+    behind = zip(step.layers[1:], costs, strict=True)
+    return [
+        row_of(main, hw, cost, "array", operands),
+        *(row_of(layer, hw, each, "fused", widths) for layer, each in behind),
+    ]
+
+
+def fused_layers(step: Step) -> list[Layer]:
+    """Return the layers that stream behind a GEMM tile by tile: all but a softmax, the last."""
+    return [layer for layer in step.layers[1:] if layer.op != "softmax"]
+
+
+def besides(step: Step, layer: Layer, plan: Plan) -> tuple[float, float]:
+    """Return the bytes that a layer of a step reads, those on chip and those in DRAM, besides what
+    it is handed by the layer before."""
+    inner = {site for each in step.layers for site, _ in each.writes}
+    pairs = zip(layer.reads, layer.inputs, strict=True)
+    return _moved([pair for pair in pairs if pair[0] not in inner], plan)
 
 
 def streams_of(step: Step, plan: Plan) -> Operands:

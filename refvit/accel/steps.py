@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 from refvit.accel.hardware import Machine
+from refvit.accel.tiles import PARTIAL_BYTES
 from refvit.accel.workload import Layer
 
 Bits = Callable[[str], int]  # the width of a site's codes as they are stored
-PARTIAL_BYTES = 4  # of an int32 sum
 
 
 @dataclass(frozen=True)

@@ -23,15 +23,15 @@ import numpy as np
 DATAFLOWS = ("os", "ws", "is")
 
 
-def mapping(M: int, K: int, N: int, dataflow: str) -> tuple[int, int, int]:
-    """Return the GEMM sizes that lie along (rows, columns, time) of the array."""
+def mapping(M: Any, K: Any, N: Any, dataflow: str) -> tuple[Any, Any, Any]:
+    """Return the sizes, numbers or arrays, that lie along (rows, columns, time) of the array."""
     if dataflow not in DATAFLOWS:
         raise ValueError(f"no dataflow {dataflow!r}; there are {', '.join(DATAFLOWS)}")
     return {"os": (M, N, K), "ws": (K, N, M), "is": (K, M, N)}[dataflow]
 
 
-def ceil_div(a: int, b: int) -> int:
-    """Return a / b rounded up."""
+def ceil_div(a: Any, b: Any) -> Any:
+    """Return a / b rounded up, of whole numbers or arrays of them."""
     return -(-a // b)
 
 
@@ -74,15 +74,40 @@ def gemm_cycles(
         raise ValueError(f"no compat {compat!r}; there is 'scalesim'")
     if compat and overlap:
         raise ValueError("SCALE-Sim does not overlap folds; ask for overlap=False with it")
-    along_rows, along_cols, time = mapping(M, K, N, dataflow)
-    folds = ceil_div(along_rows, rows) * ceil_div(along_cols, cols) * count
+    _, _, time = mapping(M, K, N, dataflow)
+    each = int(fold_cycles(time, rows, cols, overlap))
+    if compat and dataflow == "os":
+        each -= rows  # its sums drain for free
+    passes = folds(M, K, N, rows, cols, dataflow) * count
+    return int(passes * each + fill_and_drain(time, rows, cols, dataflow, overlap))
+
+
+def folds(M: Any, K: Any, N: Any, rows: int, cols: int, dataflow: str) -> Any:
+    """Return how many tiles of the array GEMMs have across its rows and columns: F.
+
+    >>> folds(197, 192, 576, 32, 32, "ws")
+    108
+    """
+    along_rows, along_cols, _ = mapping(M, K, N, dataflow)
+    return ceil_div(along_rows, rows) * ceil_div(along_cols, cols)
+
+
+def fold_cycles(time: Any, rows: int, cols: int, overlap: bool) -> Any:
+    """Return the cycles from one fold to the next, for a number or an array of times.
+
+    Alone a fold fills, streams and drains; where folds overlap the next one follows when this one
+    has streamed, but no sooner than its own operands are loaded, a row a cycle.
+    """
+    return np.maximum(time, rows) if overlap else 2 * rows + cols + time - 2
+
+
+def fill_and_drain(last: Any, rows: int, cols: int, dataflow: str, overlap: bool) -> Any:
+    """Return the cycles that a stream of folds takes beside them: none where each fold has its own,
+    else one fill and one drain, of which a last fold of fewer steps than rows hides a part."""
     if not overlap:
-        free_drain = rows if compat and dataflow == "os" else 0
-        return folds * (2 * rows + cols + time - 2 - free_drain)
-    period = max(time, rows)
-    if dataflow == "os":
-        return folds * period + 2 * rows + cols - 2
-    return rows + (folds - 1) * period + time + rows + cols - 2
+        return 0
+    edge = 2 * rows + cols - 2
+    return edge if dataflow == "os" else edge - np.maximum(rows - last, 0)
 
 
 def first_result_cycle(
@@ -100,29 +125,32 @@ def first_result_cycle(
     _, _, time = mapping(M, K, N, dataflow)
     if dataflow != "os":
         return 2 * rows - 1
-    return (max(time, rows) if overlap else time) + rows - 1
+    return int(max(time, rows) if overlap else time) + rows - 1
 
 
 def cut_cycles(
-    sizes: tuple[int, int, int], piece: Any, rows: int, cols: int, dataflow: str, overlap: bool
+    sizes: tuple[int, int, int],
+    piece: Any,
+    rows: int,
+    cols: int,
+    dataflow: str,
+    overlap: bool,
+    count: int = 1,
 ) -> Any:
-    """Return the cycles of one GEMM (M, K, N) whose time axis is cut into pieces of `piece` steps.
+    """Return the cycles of `count` GEMMs (M, K, N) whose time axis is cut into pieces of `piece`
+    steps.
 
     Every fold runs once for each piece, so a cut is paid for: with fill and drain each time where
     folds do not overlap. `piece` may be an array. Uncut, this is `gemm_cycles`.
     """
-    along_rows, along_cols, time = mapping(*sizes, dataflow)
-    folds = ceil_div(along_rows, rows) * ceil_div(along_cols, cols)
+    time = mapping(*sizes, dataflow)[2]
     piece = np.minimum(piece, time)
     whole, rest = np.divmod(time, piece)
-    edge = 2 * rows + cols - 2
-    if not overlap:
-        return folds * (whole * (edge + piece) + (rest > 0) * (edge + rest))
-    stream = folds * (whole * np.maximum(piece, rows) + (rest > 0) * np.maximum(rest, rows))
-    if dataflow == "os":
-        return stream + edge
+    each = whole * fold_cycles(piece, rows, cols, overlap)
+    each += (rest > 0) * fold_cycles(rest, rows, cols, overlap)
     last = np.where(rest > 0, rest, piece)
-    return stream - np.maximum(last, rows) + last + edge
+    edge = fill_and_drain(last, rows, cols, dataflow, overlap)
+    return folds(*sizes, rows, cols, dataflow) * count * each + edge
 
 
 def mapping_efficiency(M: int, K: int, N: int, rows: int, cols: int, dataflow: str) -> float:
@@ -135,7 +163,7 @@ def mapping_efficiency(M: int, K: int, N: int, rows: int, cols: int, dataflow: s
     """
     require_sizes(M=M, K=K, N=N, rows=rows, cols=cols)
     a, b, _ = mapping(M, K, N, dataflow)
-    return a / (rows * ceil_div(a, rows)) * b / (cols * ceil_div(b, cols))
+    return float(a / (rows * ceil_div(a, rows)) * b / (cols * ceil_div(b, cols)))
 
 
 def utilization(macs: int, cycles: float, rows: int, cols: int) -> float:

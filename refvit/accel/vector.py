@@ -35,41 +35,29 @@ HOST_CYCLES = {
 }
 
 
-def vector_cycles(
-    layer: Layer, lanes: int, gemm_cycles: float = 0.0, passes: Passes = DEFAULT
-) -> float:
-    """Return the cycles of a vector layer; a fused one streams behind a GEMM of `gemm_cycles`.
+def vector_cycles(layer: Layer, lanes: int, passes: Passes = DEFAULT) -> int:
+    """Return the cycles of a vector layer on its own.
 
     >>> norm = Layer("n", "layer_norm", "n", elements=640, rows=10, inputs=(640,))
     >>> vector_cycles(norm, lanes=32)
     80
     """
-    cycles = ceil_div(layer.work, lanes) * passes_of(layer.op, passes)
-    if layer.op in REDUCTIONS:
-        cycles += layer.rows * ROW_CYCLES
-    return max(0.0, cycles - gemm_cycles) if gemm_cycles else cycles
+    rows = layer.rows if layer.op in REDUCTIONS else 0
+    return int(ceil_div(layer.work, lanes)) * passes_of(layer.op, passes) + rows * ROW_CYCLES
 
 
-def softmax_behind(cycles: float, gemm_cycles: float, heads: int) -> float:
+def softmax_behind(cycles: int, gemm_cycles: int, heads: int, busy: int = 0) -> int:
     """Return the cycles by which softmax outlasts the scores, head by head.
 
-    The array makes the scores of one head while the unit works on those before: with g and s
-    cycles a head, g + (h - 1) max(g, s) + s in all, of which h g are the array's.
+    The array makes the scores of one head while the unit works on those before, and is `busy` with
+    those that come: with g, s and b cycles a head, g + (h - 1) max(g, s + b) + s in all, of which
+    h g are the array's.
 
     >>> softmax_behind(cycles=30, gemm_cycles=60, heads=3), softmax_behind(60, 30, 3)
-    (10.0, 40.0)
+    (10, 40)
     """
-    g, s = gemm_cycles / heads, cycles / heads
-    return (heads - 1) * max(0.0, s - g) + s
-
-
-def requantize_cycles(elements: int, lanes: int, gemm_cycles: float, passes: int = 1) -> float:
-    """Return the cycles by which requantizing a GEMM's results outlasts the GEMM: 0 if hidden.
-
-    >>> requantize_cycles(640, 32, 100), requantize_cycles(640, 4, 100)
-    (0, 60)
-    """
-    return max(0, ceil_div(elements, lanes) * passes - gemm_cycles)
+    longer = max(0, cycles + busy - gemm_cycles)
+    return int(ceil_div((heads - 1) * longer + cycles, heads))
 
 
 def host_cycles(op: str, elements: int) -> int:
