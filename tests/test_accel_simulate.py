@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import refvit
 from refvit.accel import MACHINES, Layer, gemm_cycles, simulate, simulate_layers, sites, workload
-from refvit.accel.energy import TABLES, Events, assumptions, energy_parts_uj, mac_uj
+from refvit.accel.energy import assumptions
 from refvit.accel.gemm import Operands, gemm_cost, gemm_tiling
 from refvit.accel.memory import best_tiling
 from refvit.accel.notes import notes, shares
@@ -350,7 +350,8 @@ def test_one_layer_may_differ():
     assert {n for n in base if base[n] != mixed[n]} == {"blocks.0.mlp.fc1"}
     fc1 = mixed["blocks.0.mlp.fc1"]
     assert base["blocks.0.mlp.fc1"].load_bytes - fc1.load_bytes == 48 * 192 // 2
-    assert fc1.uj_mac == pytest.approx(base["blocks.0.mlp.fc1"].uj_mac / 2)
+    halved = (0.2 / 2 + 0.1) / (0.2 + 0.1)  # of a MAC by Horowitz, its multiply alone is half
+    assert fc1.uj_mac == pytest.approx(base["blocks.0.mlp.fc1"].uj_mac * halved)
 
 
 def test_fewer_bits_never_cost_more():
@@ -403,14 +404,6 @@ def test_the_accelerator_itself_takes_exact_sites():
 
 
 # --- energy ---
-
-
-@given(st.sampled_from([4, 8, 16]), st.sampled_from([4, 8, 16]), st.integers(1, 10**9))
-def test_a_mac_scales_with_the_product_of_its_widths(a, b, macs):
-    for table in TABLES.values():
-        narrow = mac_uj(Events(macs, a, (), 0, 0, b), table)
-        assert narrow == pytest.approx(mac_uj(Events(macs, 8, (), 0, 0), table) * a * b / 64)
-        assert energy_parts_uj(Events(macs, a, (), 0, 0, b), table)[0] > narrow
 
 
 def test_what_is_assumed_is_said_and_what_is_known_is_not():

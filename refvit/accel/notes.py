@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from refvit.accel.energy import NOT_MODELLED, assumptions
+from refvit.accel.energy import HIGHS, LOWS, NOT_MODELLED, TAKEN, assumptions
 from refvit.accel.machine import Machine
+from refvit.accel.presets import behind_l2
 from refvit.accel.row import Row
+
+LINK = (
+    "L2: the bytes a cycle of this machine are those of its link to an L2, which is not modelled; "
+    "all that crosses is charged as DRAM, also what L2 would have held, and L2 itself is not."
+)
 
 
 def notes(rows: Sequence[Row], machine: Machine) -> list[str]:
@@ -18,6 +24,8 @@ def notes(rows: Sequence[Row], machine: Machine) -> list[str]:
         f"Time: {shares(rows)}; layers follow each other, a tile's load and store hide behind "
         "the products of others.",
         energy(rows),
+        tables(machine),
+        *([LINK] if behind_l2(machine) else []),
     ]
 
 
@@ -65,6 +73,24 @@ def energy(rows: Sequence[Row]) -> str:
     )
     said = assumptions([(r.a_bits, r.b_bits) for r in rows if r.macs])
     return f"Energy in uJ, low - high: {parts}{f'; {said}' if said else ''}."
+
+
+def tables(machine: Machine) -> str:
+    """Return which tables low, high and `uj` are read from, and what they take for granted."""
+    dram = ", ".join(
+        f"{name} {_ends(low.pj_per_dram_byte, HIGHS[name].pj_per_dram_byte)}"
+        for name, low in LOWS.items()
+    )
+    return (
+        f"Energy tables: low and high are the least and the greatest over both tables at the ends "
+        f"of what their sources give (DRAM in pJ a byte: {dram}); uj is by {machine.energy}, DRAM "
+        f"at its low end. They take it that {'; '.join(TAKEN)}. The register bit of horowitz45 is "
+        "Accelergy's."
+    )
+
+
+def _ends(low: float, high: float) -> str:
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
 
 
 def not_modelled() -> str:
