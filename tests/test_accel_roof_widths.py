@@ -1,4 +1,4 @@
-"""The roofline at the widths a machine stores, its rule of fusion, that of `simulate`, its table."""
+"""The roofline at the widths a machine stores, the rule of fusion it has in common, its table."""
 
 import json
 from dataclasses import replace
@@ -159,6 +159,8 @@ def test_what_a_second_layer_reads_is_moved():
     scores = layer("scores", "matmul", ("q", "k"), gemm=(8, 8, 8), count=2)
     context = layer("context", "matmul", ("softmax", "v"), gemm=(8, 8, 8), count=2)
     assert names(fuse([scores, softmax, context])) == ["scores+softmax+context"]
+    fc = layer("fc", "linear", ("x",), gemm=(8, 8, 8))  # between them, and of other operands
+    assert names(fuse([scores, softmax, fc, context])) == ["scores+softmax", "fc", "context"]
     spy = layer("mean", "mean", ("softmax",))
     assert names(fuse([scores, softmax, context, spy])) == ["scores+softmax", "context", "mean"]
 
