@@ -37,10 +37,7 @@ TAKEN = (
 )
 
 
-ASSUMED = (
-    "the add as whole: an assumption, no table has it; the high estimate charges a whole MAC of "
-    "the machine's multiplier for every slice"
-)
+ASSUMED = "the add as whole: an assumption, no table has it"
 
 
 @dataclass(frozen=True)

@@ -135,10 +135,9 @@ def roofline(
 ) -> Roofline:
     """Return the roofline of the model `config` describes, on one of our machines or a GPU.
 
-    An array of PEs makes one MAC a PE and cycle of codes as wide as its multiplier, and takes a
-    cycle a slice for wider ones; narrower ones save it bytes alone, and only where it stores them.
-    A GPU has a peak for each of 32, 16, 8 and 4 bits. Raises ValueError for an unknown machine,
-    codes of no or more than 32 bits, or a width that the GPU lacks.
+    A PE makes a MAC a cycle of codes as wide as its multiplier, or takes a cycle a slice; narrower
+    ones save it bytes alone, where it stores them. A GPU has a peak for 32, 16, 8 and 4 bits.
+    Raises ValueError for an unknown machine, codes of no or more than 32 bits, or others of a GPU.
 
     >>> from refvit.models import VARIANTS
     >>> round(roofline(VARIANTS["vit_base"]).ridge)
@@ -148,13 +147,12 @@ def roofline(
     """
     if not 1 <= bits <= 32:
         raise ValueError(f"codes of {bits} bits; give 1 to 32, as in bits=8")
-    hardware, peak, bandwidth, clock_mhz = limits(machine, bits)
+    hardware, peak, speed, clock_mhz = limits(machine, bits)
     stored = stored_width(hardware, bits)
     layers = [layer for layer in workload(config, batch) if layer.name != POSITIONS]
     groups = fuse(layers) if fused else [[layer] for layer in layers]
-    dots = tuple(group_dot(group, stored, peak, bandwidth, clock_mhz) for group in groups)
-    ridge = peak / bandwidth
-    return Roofline(hardware, bits, peak, ridge, dots, batch, fused, clock_mhz, stored)
+    dots = tuple(group_dot(group, stored, peak, speed, clock_mhz) for group in groups)
+    return Roofline(hardware, bits, peak, peak / speed, dots, batch, fused, clock_mhz, stored)
 
 
 def stored_width(hardware: Machine | Gpu, bits: int) -> int:
