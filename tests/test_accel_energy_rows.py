@@ -132,7 +132,7 @@ def test_the_notes_say_what_is_assumed():
     assert "uj is by accelergy45" in told(replace(EDGE, energy="accelergy45"))
     narrow = told(EDGE, bits=4)
     assert "4 bits is taken as 0.25 of one of 8, the add as whole: an assumption" in narrow
-    assert "its 8-bit multiplier is charged for the bits of its codes alone, in the high" in narrow
+    assert "the 8-bit multiplier is charged for the bits of its codes alone, in the high" in narrow
     assert "16 bits is taken as 4 of one of 8" in told("eyeriss-like")
 
 

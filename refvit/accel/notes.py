@@ -81,7 +81,7 @@ def multiplied(pairs: set[tuple[int, int]], machine: Machine) -> list[str]:
     said = [assumptions(pairs)] if pairs - {(8, 8)} else []
     if pairs - {(wide, wide)}:
         said.append(
-            f"its {wide}-bit multiplier is charged for the bits of its codes alone, in the high "
+            f"the {wide}-bit multiplier is charged for the bits of its codes alone, in the high "
             "estimate for a whole MAC of its own width in every cycle that it takes"
         )
     return said
