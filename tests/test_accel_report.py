@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refvit.accel import MACHINES, Layer, Machine, roofline, simulate, workload
-from refvit.accel.energy import TABLES, Events, energy_range_uj, energy_uj
+from refvit.accel.energy import HIGHS, LOWS, TABLES, Events, energy_range_uj, energy_uj
 from refvit.accel.roofline import dot
 from refvit.accel.row import COUNTS, SUMMED
 from refvit.accel.systolic import cut_cycles, gemm_cycles
@@ -59,10 +59,11 @@ def test_energy_by_hand():
     mac, registers = 10 * 0.30, 10 * 48 * 0.009
     sram = 8 * 3.5 / 8 + 16 * 3.5 * 2 / 8
     assert energy_uj(events, TABLES["horowitz45"]) * 1e6 == pytest.approx(
-        mac + registers + sram + 324 + 0.5
+        mac + registers + sram + 2 * 1300 / 8 + 0.5
     )
     low, high = energy_range_uj(events)
-    assert low == energy_uj(events, TABLES["accelergy45"]) < high
+    assert low == energy_uj(events, LOWS["accelergy45"]) < high
+    assert high == energy_uj(events, HIGHS["horowitz45"])
 
 
 def test_the_report_in_every_form():

@@ -4,12 +4,10 @@ import json
 import time
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import refvit
 from refvit.accel import MACHINES, Layer, simulate, simulate_layers
-from refvit.accel.energy import TABLES, Events, assumptions, energy_parts_uj, mac_uj
+from refvit.accel.energy import assumptions
 from refvit.accel.memory import best_tiling
 from refvit.accel.notes import notes, shares
 from refvit.accel.vector import HOST_CYCLES
@@ -22,14 +20,6 @@ EDGE, NANO = MACHINES["edge32"], VARIANTS["nano_vit"]
 
 
 # --- energy ---
-
-
-@given(st.sampled_from([4, 8, 16]), st.sampled_from([4, 8, 16]), st.integers(1, 10**9))
-def test_a_mac_scales_with_the_product_of_its_widths(a, b, macs):
-    for table in TABLES.values():
-        narrow = mac_uj(Events(macs, a, (), 0, 0, b), table)
-        assert narrow == pytest.approx(mac_uj(Events(macs, 8, (), 0, 0), table) * a * b / 64)
-        assert energy_parts_uj(Events(macs, a, (), 0, 0, b), table)[0] > narrow
 
 
 def test_what_is_assumed_is_said_and_what_is_known_is_not():

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from refvit.accel.energy import NOT_MODELLED, assumptions
+from refvit.accel.energy import HIGHS, LOWS, NOT_MODELLED, TAKEN, EnergyTable, assumptions
 from refvit.accel.machine import Machine
+from refvit.accel.presets import KB, behind_l2
 from refvit.accel.row import Row
+
+LINK = (
+    "L2: the bytes a cycle of this machine are those of its link to an L2, which is not modelled; "
+    "all that crosses is charged as DRAM, also what L2 would have held, and L2 itself is not."
+)
 
 
 def notes(rows: Sequence[Row], machine: Machine) -> list[str]:
@@ -17,7 +23,9 @@ def notes(rows: Sequence[Row], machine: Machine) -> list[str]:
         traffic(rows),
         f"Time: {shares(rows)}; layers follow each other, a tile's load and store hide behind "
         "the products of others.",
-        energy(rows),
+        energy(rows, machine),
+        tables(machine),
+        *([LINK] if behind_l2(machine) else []),
     ]
 
 
@@ -56,15 +64,48 @@ def shares(rows: Sequence[Row]) -> str:
     return ", ".join(f"{said} {us / whole:.0%}" for said, us in parts if us)
 
 
-def energy(rows: Sequence[Row]) -> str:
+def energy(rows: Sequence[Row], machine: Machine) -> str:
     """Return the energy by part, low and high, and all that its estimate assumes or leaves out."""
     parts = ", ".join(
         f"{part} {sum(getattr(r, f'uj_{part}_low') for r in rows):,.1f} - "
         f"{sum(getattr(r, f'uj_{part}_high') for r in rows):,.1f}"
         for part in ("array", "sram", "dram", "vector")
     )
-    said = assumptions([(r.a_bits, r.b_bits) for r in rows if r.macs])
-    return f"Energy in uJ, low - high: {parts}{f'; {said}' if said else ''}."
+    pairs = {(row.a_bits, row.b_bits) for row in rows if row.macs}
+    return f"Energy in uJ, low - high: {'; '.join([parts, *multiplied(pairs, machine)])}."
+
+
+def multiplied(pairs: set[tuple[int, int]], machine: Machine) -> list[str]:
+    """Return what is assumed of MACs of widths that no table has, or no multiplier."""
+    wide = machine.multiplier_bits
+    said = [assumptions(pairs)] if pairs - {(8, 8)} else []
+    if pairs - {(wide, wide)}:
+        said.append(
+            f"the {wide}-bit multiplier is charged for the bits of its codes alone, in the high "
+            "estimate for a whole MAC of its own width in every cycle that it takes"
+        )
+    return said
+
+
+def tables(machine: Machine) -> str:
+    """Return which tables low, high and `uj` are read from, and what they take for granted."""
+    sources = "; ".join(map(_ends, LOWS.values(), HIGHS.values()))
+    return (
+        "Energy tables: low and high are the least and the greatest over both, at the ends of what "
+        f"their sources give ({sources}); uj is by {machine.energy}, DRAM at its low end. They "
+        f"take it that {'; '.join(TAKEN)}. The register bit of horowitz45 is Accelergy's; of the "
+        "MAC of accelergy45, 0.315 pJ, its 32-bit adder of 0.21 is taken as the add."
+    )
+
+
+def _ends(low: EnergyTable, high: EnergyTable) -> str:
+    """Return the name of a table, and the pJ a byte of its memories from low to high."""
+    dram = sorted({low.pj_per_dram_byte, high.pj_per_dram_byte})
+    sram = [table.sram_pj_per_byte(64 * KB) for table in (low, high)]
+    return (
+        f"{low.name}: DRAM {' to '.join(f'{pj:g}' for pj in dram)} pJ a byte, "
+        f"SRAM of 64 KB {sram[0]:.2f} to {sram[1]:.2f}"
+    )
 
 
 def not_modelled() -> str:

@@ -21,15 +21,15 @@ MACHINES = {
             "refvit: an edge-class int8 array whose folds overlap",
         ),
         # Gemmini (Genc et al. 2021) with the buffers of Kim et al. 2023, figure 11: 256 KB
-        # scratchpad shared by both operands, 128 KB accumulator, 16 B a cycle from L2; folds do
-        # not overlap.
+        # scratchpad shared by both operands, 128 KB accumulator, 16 B a cycle from L2 (see
+        # `BEHIND_L2`); folds do not overlap.
         Machine(
             "edge16", 16, 16, "ws", False, 1000.0, 128 * KB, 128 * KB, 128 * KB, 16.0, 16,
             "Gemmini-like, after Kim et al. 2023, figure 11",
         ),
         # Its PEs hold two weights, of which one is loaded while the other works: folds overlap.
-        # A 128-bit bus to L2. Half the scratchpad for each operand, an eighth given to results,
-        # and a vector unit of the array's width are refvit's.
+        # A 128-bit bus to L2 (see `BEHIND_L2`). Half the scratchpad for each operand, an eighth
+        # given to results, and a vector unit of the array's width are refvit's.
         Machine(
             "gemmini16", 16, 16, "ws", True, 1000.0, 112 * KB, 112 * KB, 32 * KB, 16.0, 16,
             "Genc et al. 2021, Gemmini: 16 x 16, 256 KB scratchpad, 64 KB accumulator, 1 GHz",
@@ -60,3 +60,18 @@ MACHINES = {
         ),
     )
 }  # fmt: skip
+
+# Presets whose bytes a cycle are those of a link to L2. Figure 11 of Kim et al. 2023 has 2 MB of it
+# and 64 B a cycle from there to DRAM; Gemmini's SoC has one too.
+BEHIND_L2 = ("edge16", "gemmini16")
+
+
+def behind_l2(machine: Machine) -> bool:
+    """Return whether a machine has the link to L2 of the preset that it is, or stands on."""
+    base = machine.source.partition(" with other ")[0]  # as `machine_of` names what a file changes
+    presets = [MACHINES[name] for name in BEHIND_L2]
+    return any(
+        base in (each.name, each.source)
+        and machine.dram_bytes_per_cycle == each.dram_bytes_per_cycle
+        for each in presets
+    )

@@ -41,6 +41,16 @@ def unit(roof: Roofline) -> str:
     return FORMATS[roof.bits] if named else f"{roof.bits}-bit"
 
 
+def label(roof: Roofline) -> str:
+    """Return the same, and where codes of that width are not what the machine has, what it does."""
+    said, machine = unit(roof), roof.machine
+    if isinstance(machine, Gpu):
+        return f"{said} at INT8" if roof.bits == 4 and machine.int4 is None else said
+    if roof.bits > max(machine.widths):
+        return f"{said}, not stored"
+    return said if roof.stored_bits == roof.bits else f"{said} as {roof.stored_bits}"
+
+
 def draw(roof: Roofline) -> str:
     """Return the SVG."""
     merged = sorted(kinds(roof.rows), key=lambda kind: -kind[1] * kind[2].us)
@@ -49,7 +59,7 @@ def draw(roof: Roofline) -> str:
     y_axis = _decades([row.gops for row in roof.rows] + [1.5 * peak])
     points = _points(merged, x_axis, y_axis)
     fusion = "fused" if roof.fused else "nothing fused"
-    title = f"{roof.machine.name}, {unit(roof)}, batch {roof.batch}, {fusion}"
+    title = f"{roof.machine.name}, {label(roof)}, batch {roof.batch}, {fusion}"
     parts = [_text(8, 18, title, size=14), _grid(x_axis, y_axis)]
     parts += [_roof(roof, peak, x_axis, y_axis), *points, _key(merged, roof)]
     width, height = LEFT + WIDTH + KEY + 400, TOP + HEIGHT + 44

@@ -2,29 +2,34 @@
 
 Conventions, those of the figures that the tests hold it to: an operation is half a MAC; softmax
 takes 5 an element, LayerNorm 7, GELU 8, an addition and a mean 1; every operand is read once and
-every result written once, at `bits`. What an accumulator starts from costs nothing: biases are not
-counted, and neither are the positions, a bias of the patch embedding. Vector operators have the
-peak of GEMMs, as in LLM-Viewer (Yuan et al. 2024): memory bounds them long before.
+every result written once, at the width that the machine stores: the next of its own from `bits` on.
+What an accumulator starts from costs nothing: biases are not counted, and neither are the
+positions, a bias of the patch embedding. Vector operators have the peak of GEMMs, as in LLM-Viewer
+(Yuan et al. 2024): memory bounds them long before.
 
-`fused` keeps on chip what one operator hands to the next: GELU and the sum with the residual follow
-their GEMM, and scores, bias, softmax and context are one operator (Dao et al. 2022). LayerNorm and
-GEMMs that follow each other still meet in memory.
+`fused` keeps on chip what one operator hands to the next, by the rule of `steps_of`: a site that
+one layer reads. GELU and the sum with the residual follow their GEMM, and scores, bias, softmax and
+context are one operator (Dao et al. 2022). LayerNorm and GEMMs that follow each other still meet in
+memory.
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from refvit.accel.gpus import GPUS, Gpu, find_gpu
-from refvit.accel.machine import Machine
+from refvit.accel.machine import MACHINES, Machine
 from refvit.accel.machine import machine as find_machine
+from refvit.accel.steps import steps_of
 from refvit.accel.workload import Layer, workload
 
 OPS_PER_ELEMENT = {"softmax": 5, "layer_norm": 7, "gelu": 8, "add": 1, "mean": 1}
-FOLLOWS = ("gelu", "add", "softmax")  # fused behind whatever makes what they read
+FOLLOWS = ("gelu", "add", "softmax")  # fused behind the GEMM that makes what they read
+ENDLESS = replace(MACHINES["edge32"], accumulator_bytes=2**60)  # a roofline knows no capacity
 POSITIONS = "embed"
 
 
@@ -50,7 +55,8 @@ class Dot:
 class Roofline:
     """`peak` operations a cycle, `ridge` operations a byte, and a dot for every layer.
 
-    A GPU's cycle is a nanosecond here, as its clocks are not modelled.
+    Codes of `bits` move as `stored_bits`, which are wider where the machine has no such width. A
+    GPU's cycle is a nanosecond here, as its clocks are not modelled.
     """
 
     machine: Machine | Gpu
@@ -61,6 +67,7 @@ class Roofline:
     batch: int = 1
     fused: bool = False
     clock_mhz: float = 1000.0
+    stored_bits: int = 0
 
     @property
     def ops(self) -> int:
@@ -99,9 +106,9 @@ class Roofline:
 
     def table(self, layers: bool = False) -> str:
         """Return a table for a terminal: a line a kind of layer, or each of the `layers`."""
-        from refvit.accel.roof_table import layer_lines, title
+        from refvit.accel.roof_table import layer_lines, title, width_note
 
-        return "\n".join([title(self), "", *layer_lines(self, layers)])
+        return "\n".join([title(self), *width_note([self]), "", *layer_lines(self, layers)])
 
     def to_json(self) -> str:
         """Return machine, totals and every layer, as JSON."""
@@ -128,10 +135,9 @@ def roofline(
 ) -> Roofline:
     """Return the roofline of the model `config` describes, on one of our machines or a GPU.
 
-    An array of PEs makes one MAC a PE and cycle of codes as wide as its multiplier, and takes a
-    cycle a slice for wider ones; narrower ones save it bytes alone. A GPU has a peak for each of
-    32, 16, 8 and 4 bits. Raises ValueError for an unknown
-    machine, codes of no or more than 32 bits, or a width that the GPU lacks.
+    A PE makes a MAC a cycle of codes as wide as its multiplier, or takes a cycle a slice; narrower
+    ones save it bytes alone, where it stores them. A GPU has a peak for 32, 16, 8 and 4 bits.
+    Raises ValueError for an unknown machine, codes of no or more than 32 bits, or others of a GPU.
 
     >>> from refvit.models import VARIANTS
     >>> round(roofline(VARIANTS["vit_base"]).ridge)
@@ -141,11 +147,25 @@ def roofline(
     """
     if not 1 <= bits <= 32:
         raise ValueError(f"codes of {bits} bits; give 1 to 32, as in bits=8")
-    hardware, peak, bandwidth, clock_mhz = limits(machine, bits)
+    hardware, peak, speed, clock_mhz = limits(machine, bits)
+    stored = stored_width(hardware, bits)
     layers = [layer for layer in workload(config, batch) if layer.name != POSITIONS]
     groups = fuse(layers) if fused else [[layer] for layer in layers]
-    dots = tuple(group_dot(group, bits, peak, bandwidth, clock_mhz) for group in groups)
-    return Roofline(hardware, bits, peak, peak / bandwidth, dots, batch, fused, clock_mhz)
+    dots = tuple(group_dot(group, stored, peak, speed, clock_mhz) for group in groups)
+    return Roofline(hardware, bits, peak, peak / speed, dots, batch, fused, clock_mhz, stored)
+
+
+def stored_width(hardware: Machine | Gpu, bits: int) -> int:
+    """Return the bits that codes of `bits` take on a machine: the next of the widths it stores.
+
+    A width above all that it stores is taken as it is, as is any of a GPU.
+
+    >>> stored_width(MACHINES["eyeriss-like"], 8), stored_width(MACHINES["eyeriss-like"], 32)
+    (16, 32)
+    """
+    if isinstance(hardware, Gpu) or bits > max(hardware.widths):
+        return bits
+    return hardware.stored_bits(bits)
 
 
 def limits(which: str | Machine | Gpu, bits: int) -> tuple[Machine | Gpu, float, float, float]:
@@ -161,20 +181,26 @@ def limits(which: str | Machine | Gpu, bits: int) -> tuple[Machine | Gpu, float,
         hardware = find_machine(which)
     except ValueError as error:
         raise ValueError(f"{error}, and of GPUs {', '.join(GPUS)}") from None
-    peak = 2.0 * hardware.rows * hardware.cols / hardware.slices(bits, bits)
+    stored = stored_width(hardware, bits)
+    peak = 2.0 * hardware.rows * hardware.cols / hardware.slices(stored, stored)
     return hardware, peak, hardware.dram_bytes_per_cycle, hardware.clock_mhz
 
 
 def fuse(layers: Sequence[Layer]) -> list[list[Layer]]:
-    """Return the layers in groups: in one group, each reads what the one before it makes."""
+    """Return the layers in groups: in one group, each alone reads what the one before it makes.
+
+    They are the steps of an array with room for all sums, joined into one from scores to context.
+    """
+    readers = Counter(site for layer in layers for site in layer.reads)
     groups: list[list[Layer]] = []
-    for layer in layers:
-        before = groups[-1][-1] if groups else None
-        follows = layer.op in FOLLOWS or (before is not None and before.op == "softmax")
-        if before is not None and follows and before.elements in layer.inputs:
-            groups[-1].append(layer)
-        else:
-            groups.append([layer])
+    for step in steps_of(layers, ENDLESS, FOLLOWS):
+        last = groups[-1][-1] if groups else None
+        if last is not None and "softmax" in (last.op, step.main.op):
+            made = [site for site, _ in last.writes]
+            if len(made) == 1 and readers[made[0]] == 1 and made[0] in step.main.reads:
+                groups[-1].extend(step.layers)
+                continue
+        groups.append(list(step.layers))
     return groups
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from refvit.accel.energy import (
     TABLES,
     Events,
+    end_parts_uj,
     energy_parts_uj,
     mac_uj,
     register_uj,
@@ -87,12 +88,14 @@ def tile_of(layer: Layer, hw: Machine, cost: Cost) -> dict[str, Any]:
 
 def energy_of(events: Events, hw: Machine) -> dict[str, float]:
     """Return microjoules by the machine's table, part by part, and the range over all tables."""
-    by_table = [energy_parts_uj(events, table) for table in TABLES.values()]
+    lows, highs = end_parts_uj(events, hw.slices(*events.widths), hw.multiplier_bits)
     own = TABLES[hw.energy]
     parts = energy_parts_uj(events, own)
-    whole = [math.fsum(each) for each in by_table]
-    figures = {"uj_low": min(whole), "uj_high": max(whole), "uj": math.fsum(parts)}
-    for name, part, each in zip(PARTS, parts, zip(*by_table, strict=True), strict=True):
-        figures |= {f"uj_{name}": part, f"uj_{name}_low": min(each), f"uj_{name}_high": max(each)}
+    ends = min(map(math.fsum, lows)), max(map(math.fsum, highs))
+    figures = {"uj_low": ends[0], "uj_high": ends[1], "uj": math.fsum(parts)}
+    for at, name in enumerate(PARTS):
+        figures[f"uj_{name}"] = parts[at]
+        figures[f"uj_{name}_low"] = min(each[at] for each in lows)
+        figures[f"uj_{name}_high"] = max(each[at] for each in highs)
     figures |= {"uj_mac": mac_uj(events, own), "uj_registers": register_uj(events, own)}
     return figures | dict(zip(SRAMS, sram_uj(events, own), strict=True))
