@@ -68,7 +68,7 @@ def host_cost(layer: Layer, hw: Machine, read: float, wrote: float) -> Cost:
     in which the timing is.
     """
     cycles = host_cycles(layer.op, layer.work)
-    busy = array_cycles_of_host(cycles, hw.clock_mhz, hw.host_mhz)
+    busy = ceil(array_cycles_of_host(cycles, hw.clock_mhz, hw.host_mhz))
     memory = (read + wrote) / hw.dram_bytes_per_cycle
     timing = Timing(max(busy, memory), busy, memory, 0.0, 0.0)
     events = Events(0, 8, _none(hw), ceil(read + wrote), 0)
