@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import asdict
-from math import isfinite
+from math import ceil, isfinite
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +88,13 @@ def _line(figure: Figure) -> str:
     said = "; ".join(filter(None, (figure.note, figure.excuse and f"excused: {figure.excuse}")))
     return (
         f"| {figure.name} | {_number(figure.theirs)} | {_number(figure.ours)} "
-        f"| {figure.ours / figure.theirs:.3f} | {figure.off:.0%} | {said} |"
+        f"| {figure.ours / figure.theirs:.3f} | {_share(figure.off)} | {said} |"
     )
+
+
+def _share(off: float) -> str:
+    """Per cent of what is stated, rounded up where it is more, so that 100.2 % reads as more."""
+    return f"{ceil(100 * off)}%" if 1 < off < float("inf") else f"{off:.0%}"
 
 
 def _number(value: float) -> str:

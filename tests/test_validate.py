@@ -190,6 +190,14 @@ def test_a_check_says_yes_only_if_every_figure_is_as_near_as_stated(drawn):
     assert table([check]).count("excused: why") == sum(excuse for _, excuse in drawn)
 
 
+@pytest.mark.parametrize(
+    ("off", "said"), [(0.0, "0%"), (0.996, "100%"), (1.0, "100%"), (1.001, "101%"), (2.5, "250%")]
+)
+def test_what_is_farther_off_than_stated_never_reads_as_if_it_were_not(off, said):
+    check = Check("x", "y", "z", (Figure("a", 2.0, 3.0, off),), "about")
+    assert f"| a | 2 | 3 | 1.500 | {said} |" in table([check])
+
+
 def write(folder, name, change):
     """A folder with one tool's file, in the form of the tool, one record of it changed."""
     records = recorded()[name]
