@@ -50,6 +50,7 @@ machines = st.builds(
     fused=st.lists(st.sampled_from(FUSABLE), unique=True).map(tuple),
     widths=st.sampled_from([(4, 8, 16), (8,), (16,), (4, 6, 8)]),
     multiplier_bits=st.integers(1, 16),
+    host_mhz=real,
 )
 
 

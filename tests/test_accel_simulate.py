@@ -91,17 +91,6 @@ def test_vit_base_with_a_host_spends_96_per_cent_outside_the_array(machine):
         simulate(NANO, machine, nonlinear="cpu")
 
 
-def test_a_gemmini_uses_as_much_of_its_array_as_kim_et_al_found():
-    """66 to 91 % over the splits of its SRAM they tried. That is without overlap of folds; with
-    it nothing in this model holds the array back, neither DMA nor TLB, so that is a bound."""
-    used = {}
-    for machine in ("edge16", "gemmini16"):
-        rows = simulate_layers(bert(512), MACHINES[machine], site_widths(bert(512), 8))
-        gemms = [row for row in rows if row.macs]
-        used[machine] = sum(row.macs for row in gemms) / sum(row.cycles for row in gemms) / 256
-    assert 0.66 < used["edge16"] < 0.91 < used["gemmini16"] <= 1
-
-
 # --- speed and the command ---
 
 

@@ -1,4 +1,13 @@
-"""The accelerator: cycles, traffic and energy of a model's layers on a systolic array."""
+"""The accelerator: cycles, traffic and energy of a model's layers on a systolic array.
+
+To read it, one layer from its sizes to its row: `workload` (what a model asks for), `systolic`
+(cycles of a GEMM on the array), `tiles` (a GEMM cut into tiles, and what each loads and stores),
+`stream` (tiles through two buffers), `memory` (which cut is taken), `vector` and `energy`, `gemm`
+and `operators` (a layer's cost), `steps` and `residency` (what need not be stored), `simulate` and
+`row_of`. `hardware` and `presets` are the machines. Beside that road lie the array stepped clock by
+clock (`stepped`, `timeline`), the `roofline`, what others recorded (`validated_records` and
+`validated_papers` in the package above), sweeps (`grid`, `sweep`) and what draws and prints.
+"""
 
 from refvit.accel.gpus import GPUS, Gpu
 from refvit.accel.machine import MACHINES, Machine, Passes, machine, machine_of, read_machine

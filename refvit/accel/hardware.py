@@ -19,7 +19,7 @@ WHOLE = (
     "vector_lanes",
     "multiplier_bits",
 )
-SIZES = (*WHOLE, "dram_bytes_per_cycle", "clock_mhz")
+SIZES = (*WHOLE, "dram_bytes_per_cycle", "clock_mhz", "host_mhz")
 FUSABLE = ("requantize", "gelu", "add", "softmax")
 
 
@@ -53,7 +53,8 @@ class Machine:
     `fused` operators (requantize, gelu, add, softmax) the results stream behind the GEMM before.
     `multiplier_bits` is the width of a PE's multiplier: wider operands take a cycle a slice.
     `widths` are those codes are stored at: narrower ones take the next. `energy` names the table
-    its own estimate is read from. DRAM moves `dram_bytes_per_cycle` of the array's clock.
+    its own estimate is read from. DRAM moves `dram_bytes_per_cycle` of the array's clock; a host
+    has a clock of its own, `host_mhz`, 1 GHz as in Kim et al. 2023.
 
     Raises ValueError, in one line, for a size that is not above 0, an unknown name, or buffers in
     which no tile of the array would fit.
@@ -77,6 +78,7 @@ class Machine:
     fused: tuple[str, ...] = ("requantize", "gelu")
     widths: tuple[int, ...] = (4, 8, 16)
     multiplier_bits: int = 8
+    host_mhz: float = 1000.0
 
     def __post_init__(self) -> None:
         words = isinstance(self.name, str) and isinstance(self.source, str)

@@ -11,6 +11,7 @@ from refvit.accel.stream import Timing, in_parts
 from refvit.accel.systolic import ceil_div
 from refvit.accel.tiles import PARTIAL_BYTES
 from refvit.accel.vector import (
+    array_cycles_of_host,
     host_cycles,
     passes_of,
     softmax_behind,
@@ -72,8 +73,13 @@ def _reads(hw: Machine, codes: int, sums: int) -> tuple[tuple[int, int], ...]:
 
 
 def host_cost(layer: Layer, hw: Machine, read: float, wrote: float) -> Cost:
-    """Return the cost of an operator on the host, which reads and writes memory."""
-    busy = host_cycles(layer.op, layer.work)
+    """Return the cost of an operator on the host, which reads and writes memory.
+
+    It is busy for cycles of its own clock, and what its bytes take is in cycles of the array's,
+    in which the timing is.
+    """
+    cycles = host_cycles(layer.op, layer.work)
+    busy = ceil(array_cycles_of_host(cycles, hw.clock_mhz, hw.host_mhz))
     memory = ceil((read + wrote) / hw.dram_bytes_per_cycle)
     timing = Timing(max(busy, memory), busy, memory, 0, 0)
     events = Events(0, 8, _reads(hw, 0, 0), ceil(read + wrote), 0)

@@ -1,31 +1,21 @@
-"""Figures that papers print, and the machines and layers that answer them here.
+"""Machines that answer others' figures, and what they take here.
 
-Kim et al. 2023 (arXiv 2302.14017), table 3: BERT-Base at 8 bits, each operand moved once.
 Huang et al. 2023 (TCAS-I, doi 10.1109/TCSI.2023.3312775): a group-vector array on a ZCU102.
 ZigZag 3.9.1 (Mei et al. 2021): its tpu_like machine, whose figures are in `records.py`.
+Kim et al. 2023 are in `kim.py`.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from refvit.accel.gemm import Operands, gemm_cost
 from refvit.accel.machine import Machine
-from refvit.accel.roofline import group_dot
-from refvit.accel.simulate import simulate
+from refvit.accel.simulate import simulate, simulate_layers
 from refvit.accel.systolic import folds, mapping
+from refvit.accel.widths import site_widths
 from refvit.accel.workload import Layer
 
 KB = 1024
-
-# Length, then 1e9 operations and operations a byte of projections, attention products and
-# feed-forward layers.
-KIM = (
-    (128, (7.25, 192.00), (0.60, 63.62), (14.50, 211.86)),
-    (512, (28.99, 438.86), (9.62, 101.95), (57.98, 558.54)),
-    (4096, (231.93, 702.17), (616.02, 123.63), (463.86, 1068.52)),
-)
-BERT_WIDTH, BERT_HIDDEN, BERT_HEADS, BERT_LAYERS = 768, 3072, 12, 12
 
 # Milliseconds an image, measured on the board.
 GROUP_VECTOR_MS = {"deit_tiny": 4.077, "deit_small": 11.15}
@@ -68,39 +58,21 @@ ZIGZAG = Machine(
 )
 
 
-def gemm_layer(M: int, K: int, N: int, count: int = 1, weights: bool = True) -> Layer:
+def gemm_layer(
+    M: int,
+    K: int,
+    N: int,
+    count: int = 1,
+    weights: bool = True,
+    name: str = "gemm",
+    reads: tuple[str, ...] = ("a",),
+) -> Layer:
     """Return a layer that is `count` equal GEMMs and nothing else."""
     inputs = (M * K * count,) if weights else (M * K * count, K * N * count)
-    return Layer("gemm", "linear", "gemm", M * N * count, M, inputs, M, K, N, count, weights)
-
-
-def kim_row(length: int) -> tuple[tuple[float, float], ...]:
-    """Return what `KIM` has for that length: (1e9 operations, operations a byte), three times.
-
-    The paper counts K - 1 additions for the K products of the attention products alone.
-
-    >>> [(round(ops, 2), round(intensity, 2)) for ops, intensity in kim_row(128)]
-    [(7.25, 192.0), (0.6, 63.62), (14.5, 211.86)]
-    """
-    head = BERT_WIDTH // BERT_HEADS
-    square = [gemm_layer(length, BERT_WIDTH, BERT_WIDTH)] * 4
-    wide = [
-        gemm_layer(length, BERT_WIDTH, BERT_HIDDEN),
-        gemm_layer(length, BERT_HIDDEN, BERT_WIDTH),
-    ]
-    scores = gemm_layer(length, head, length, BERT_HEADS, weights=False)
-    context = gemm_layer(length, length, head, BERT_HEADS, weights=False)
-    spared = scores.elements + context.elements  # an addition less for each result
-    return tuple(
-        _sum(layers, less) for layers, less in ((square, 0), ([scores, context], spared), (wide, 0))
+    op, size = "linear" if weights else "matmul", M * N * count
+    return Layer(
+        name, op, "gemm", size, M * count, inputs, M, K, N, count, weights, reads, ((name, size),)
     )
-
-
-def _sum(layers: list[Layer], less: int) -> tuple[float, float]:
-    """Operations in 1e9 of all of BERT's blocks, and operations a byte, at 8 bits."""
-    dots = [group_dot([layer], 8, 1.0, 1.0) for layer in layers]
-    ops = sum(dot.ops for dot in dots) - less
-    return BERT_LAYERS * ops / 1e9, ops / sum(dot.bytes for dot in dots)
 
 
 def ideal_cycles(M: int, K: int, N: int, machine: Machine) -> int:
@@ -113,9 +85,12 @@ def ideal_cycles(M: int, K: int, N: int, machine: Machine) -> int:
     return int(folds(M, K, N, machine.rows, machine.cols, machine.dataflow) * time)
 
 
-def total_cycles(M: int, K: int, N: int, machine: Machine) -> int:
-    """Return the cycles of one GEMM of int8 codes, from its first load to its last store."""
-    return gemm_cost(gemm_layer(M, K, N), machine, Operands(8, 8, 8)).timing.cycles
+def simulated_cycles(M: int, K: int, N: int, machine: Machine) -> int:
+    """Return the cycles that the simulator gives a GEMM of int8 codes with nothing on chip before
+    or after it, from its first load to its last store."""
+    layer = gemm_layer(M, K, N)
+    (row,) = simulate_layers([layer], machine, site_widths([layer], 8), residency=False)
+    return row.cycles
 
 
 def least_cycles(M: int, K: int, N: int, machine: Machine) -> float:

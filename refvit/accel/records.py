@@ -23,9 +23,12 @@ SIZES = ("M", "K", "N")
 COLUMNS = {
     "scalesim": (
         *("array_rows", "array_cols", "dataflow", *SIZES, "folds", "cycles_per_fold", "cycles"),
-        *("mapping_efficiency_pct", "sram_ifmap_reads", "sram_filter_reads"),
-        *("sram_ofmap_writes_true", "dram_ifmap_reads", "dram_filter_reads"),
-        *("ifmap_sram_kB", "filter_sram_kB"),
+        *("scalesim_reported_total_cycles", "mapping_efficiency_pct", "overall_util_pct"),
+        *("scalesim_overall_util_pct", "compute_util_pct_as_reported"),
+        *("sram_ifmap_reads", "sram_filter_reads"),
+        *("sram_ofmap_writes_true", "sram_ofmap_writes_as_reported"),
+        *("dram_ifmap_reads", "dram_filter_reads", "dram_ofmap_writes"),
+        *("ifmap_sram_kB", "filter_sram_kB", "ofmap_sram_kB"),
     ),
     "rtl": ("R", "C", "dataflow", "overlap", *SIZES, "folds", "cycles", "first_output_cycle"),
     "zigzag": ("run", "layer", *SIZES, "ideal_cycles", "plus_offload"),

@@ -54,9 +54,10 @@ class Row:
     energy by the machine's own table, the sum of its array, SRAM, DRAM and vector parts.
 
     `unit` is the one that works: array, vector, host, or "fused" behind the array. `cycles` are the
-    prologue, in which the first tile is loaded, the steady state, and the epilogue, in which the
-    last is stored; they are `compute_cycles` and the stall. `memory_cycles` are those that the DRAM
-    port is busy, `vector_cycles` those of the vector unit, hidden or not. `dram_bytes` are loaded
+    prologue, in which the first tile is loaded, the steady state, and the epilogue, from the last
+    product to the last store; they are `compute_cycles` and the stall. Those of a fused layer are
+    by how much longer the GEMM takes with it. `memory_cycles` are those that the DRAM port is busy,
+    `vector_cycles` those of the vector unit, hidden or not. `dram_bytes` are loaded
     and stored; `resident_bytes` are those of operands and results that did not have to be, as they
     stay on chip, and `resident` names them: a and b, the first two operands, o, the result. A GEMM
     has its outer tile, how many there are (`tiles`, over all its `count`), their loop order, and
