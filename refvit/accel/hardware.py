@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import MISSING, dataclass, field, fields
+from functools import cached_property
 from math import inf
 from numbers import Integral, Real
 from typing import Any
 
 from refvit.accel.energy import TABLES
-from refvit.accel.systolic import DATAFLOWS
+from refvit.accel.systolic import DATAFLOWS, mapping
 
 WHOLE = (
     "rows",
@@ -108,6 +109,21 @@ class Machine:
     def sums_bytes(self) -> int:
         """The size of the SRAM that holds the int32 sums."""
         return self.accumulator_bytes or self.sram_o_bytes
+
+    @cached_property
+    def cells(self) -> tuple[int, int, int]:
+        """The least M, K and N that fill the array, or are loaded into it, in time."""
+        along = mapping(0, 1, 2, self.dataflow)  # which of the three lies along rows, columns, time
+        found = dict(zip(along, (self.rows, self.cols, self.rows), strict=True))
+        return found[0], found[1], found[2]
+
+    @cached_property
+    def halves(self) -> tuple[int, int, int, int]:
+        """The bytes that one tile may have of A, of B, of results and of int32 sums: half of each
+        SRAM. Without an accumulator results take the place of their sums."""
+        out = self.sram_o_bytes // 2
+        sizes = self.sram_a_bytes // 2, self.sram_b_bytes // 2, self.sums_bytes // 2
+        return sizes[0], sizes[1], out if self.accumulator_bytes else 4 * out, sizes[2]
 
     def stored_bits(self, bits: int) -> int:
         """Return the width a code of `bits` is stored at: the next of `widths`.

@@ -12,7 +12,7 @@ its pieces; in the third K is the inner loop, so they never do. Without it a bat
 not fit, would move more than its images one by one. The term of a tensor that is on chip already,
 or stays there, is 0.
 
-Of these the one that moves least is taken, but none that is slower than another by more than a
+Of these one that moves little is taken, but none that is slower than another by more than a
 twentieth: bytes cost energy, and where memory does not bound a GEMM they cost no time. A bound that
 is quickly found for all of them leaves few to be followed tile by tile.
 """
@@ -32,6 +32,7 @@ from refvit.accel.hardware import Machine
 from refvit.accel.systolic import ceil_div, cut_cycles, mapping
 from refvit.accel.tiles import ORDERS, PARTIAL_BYTES, Cut, Gemm
 
+Tile = tuple[NDArray[Any], ...]  # m, k and n
 NEAR = 0.05  # for less traffic a tiling may be slower than the fastest by this share
 
 
@@ -95,43 +96,37 @@ def candidates(size: int, unit: int) -> tuple[int, ...]:
 
 @lru_cache(maxsize=4096)
 def best_tiling(gemm: Gemm, machine: Machine) -> Tiling:
-    """Return the tiling that moves least of those that no other is faster than by more than `NEAR`.
+    """Return a tiling that no other is faster than by more than `NEAR`: the one that moves least if
+    that can be told from bounds, else the fastest that is found.
 
-    No time is below the port's for all bytes, nor below `_computed`. Those whose bound is near the
-    least of all bounds are followed in the order of their bytes until one keeps to it; if none
-    does, the fastest stands, and all that might be faster by more are followed too.
+    No time is below the port's for all bytes, nor below `_computed`. Of those whose bound is near
+    the least of all bounds the one of fewest bytes is followed tile by tile, and taken if it keeps
+    to that. If not, those of the least bounds are followed until no other can be faster by more.
     """
-    tile = _fitting(gemm, machine)
-    moved = np.concatenate([sum(_traffic(order, gemm, tile)) for order in ORDERS])
+    tile, moved = options(gemm.once, machine.cells, machine.halves)
     port = (moved + gemm.M * gemm.N * gemm.beside) * (gemm.count / machine.dram_bytes_per_cycle)
     busy = _computed(gemm, tile, machine)
     least = np.maximum(busy, port)
-    limit = least.min() * (1 + NEAR)
-    near = np.flatnonzero(least <= limit)
-    fastest: Cut | None = None
-    for at in near[np.lexsort((busy[near], moved[near]))]:
-        cut = _cut(int(at), gemm, tile, machine)
-        if cut.end <= limit:
-            return _tiling(cut)
-        fastest = cut if fastest is None or cut.end < fastest.end else fastest
-    assert fastest is not None  # half a buffer holds a tile of the array
-    for at in np.argsort(least, kind="stable")[len(near) :]:
-        if least[at] * (1 + NEAR) >= fastest.end:
-            break
-        fastest = min(fastest, _cut(int(at), gemm, tile, machine), key=lambda cut: cut.end)
-    return _tiling(fastest)
+    near = np.flatnonzero(least <= least.min() * (1 + NEAR))
+    fewest = near[moved[near] == moved[near].min()]
+    best = _cut(fewest[busy[fewest].argmin()], gemm, tile, machine)
+    while best.end > least.min() * (1 + NEAR):
+        at = least.argmin()
+        best = min(best, _cut(at, gemm, tile, machine), key=lambda cut: cut.end)
+        least[at] = np.inf
+    return _tiling(best)
 
 
-def _cut(at: int, gemm: Gemm, tile: tuple[NDArray[Any], ...], machine: Machine) -> Cut:
+def _cut(at: Any, gemm: Gemm, tile: Tile, machine: Machine) -> Cut:
     """Return the cut at a place in the list of all tiles, in the first order, then the others."""
-    order, which = divmod(at, len(tile[0]))
+    order, which = divmod(int(at), len(tile[0]))
     m, k, n = (int(part[which]) for part in tile)
     return Cut(gemm, machine, (m, k, n), tuple(ORDERS)[order])
 
 
 def _tiling(cut: Cut) -> Tiling:
     """Return all there is to say of a cut."""
-    a, b, spill, back, store = _traffic(cut.order, cut.gemm, tuple(map(np.asarray, cut.tile)))
+    a, b, spill, back, store = traffic(cut.order, cut.gemm, tuple(map(np.asarray, cut.tile)))
     axis = mapping(0, 1, 2, cut.hw.dataflow)[2]
     return Tiling(
         cut, math.prod(cut.pieces), cut.tile[axis], float(a + b + back), float(store + spill),
@@ -139,23 +134,24 @@ def _tiling(cut: Cut) -> Tiling:
     )  # fmt: skip
 
 
-def _fitting(gemm: Gemm, machine: Machine) -> tuple[NDArray[Any], ...]:
-    """Return m, k and n of every tile that fits half of each SRAM; with an accumulator, the
-    output's holds results only."""
-    along = mapping(0, 1, 2, machine.dataflow)  # which of M, K, N lies along rows, columns, time
-    units = dict(zip(along, (machine.rows, machine.cols, machine.rows), strict=True))
-    axes = [np.array(candidates(size, units[axis])) for axis, size in enumerate(gemm.sizes)]
+@lru_cache(maxsize=4096)
+def options(
+    gemm: Gemm, units: tuple[int, int, int], halves: tuple[int, int, int, int]
+) -> tuple[Tile, NDArray[Any]]:
+    """Return m, k and n of every tile that fits, in multiples of `units`, in `halves` of the SRAMs
+    of A, B, results and sums; and the bytes that each moves, in all orders one after another.
+
+    They are kept, as machines of a sweep differ in their clock or port more often than in these.
+    """
+    axes = [np.array(candidates(*each)) for each in zip(gemm.sizes, units, strict=True)]
     m, k, n = axes[0][:, None, None], axes[1][:, None], axes[2]
-    a = m * k * gemm.a_bytes <= machine.sram_a_bytes // 2
-    b = k * n * gemm.b_bytes <= machine.sram_b_bytes // 2
-    sums = m * n * PARTIAL_BYTES <= machine.sums_bytes // 2
-    if machine.accumulator_bytes:
-        sums &= m * n * gemm.o_bytes <= machine.sram_o_bytes // 2
-    places = (a & b & sums).nonzero()
-    return tuple(sizes[at] for sizes, at in zip(axes, places, strict=True))
+    fits = (m * k * gemm.a_bytes <= halves[0]) & (k * n * gemm.b_bytes <= halves[1])
+    fits = fits & (m * n * gemm.o_bytes <= halves[2]) & (m * n * PARTIAL_BYTES <= halves[3])
+    tile = tuple(sizes[at] for sizes, at in zip(axes, fits.nonzero(), strict=True))
+    return tile, np.concatenate([sum(traffic(order, gemm, tile)) for order in ORDERS])
 
 
-def _traffic(order: str, gemm: Gemm, tile: tuple[Any, ...]) -> tuple[Any, ...]:
+def traffic(order: str, gemm: Gemm, tile: Tile) -> tuple[Any, ...]:
     """Return the bytes of A, of B, of sums that leave, of sums that return, and of results."""
     (M, K, N), (m, k, n) = gemm.sizes, tile
     moved = [float(not stays) for stays in gemm.resident]
@@ -166,14 +162,15 @@ def _traffic(order: str, gemm: Gemm, tile: tuple[Any, ...]) -> tuple[Any, ...]:
         passes_a = np.ones_like(m)
     if order == "weights outer":
         passes_b = np.ones_like(m)
-    stays = {"weights outer": m >= M, "activations outer": n >= N, "results outer": True}[order]
+    inside: dict[str, Any] = {"weights outer": m >= M, "activations outer": n >= N}
+    stays = inside.get(order, True)
     spill = np.where(stays, 0, M * N * PARTIAL_BYTES * (-(-K // k) - 1.0))
     a = M * K * gemm.a_bytes * moved[0] * passes_a
     b = K * N * gemm.b_bytes * moved[1] * passes_b
     return a, b, spill, spill, np.full(m.shape, M * N * gemm.o_bytes * moved[2])
 
 
-def _computed(gemm: Gemm, tile: tuple[NDArray[Any], ...], machine: Machine) -> NDArray[Any]:
+def _computed(gemm: Gemm, tile: Tile, machine: Machine) -> NDArray[Any]:
     """Return cycles that no tile, in each of the orders, takes less than: the first load, then the
     products, then the last store.
 

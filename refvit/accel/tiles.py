@@ -54,6 +54,11 @@ class Gemm:
     def sizes(self) -> tuple[int, int, int]:
         return self.M, self.K, self.N
 
+    @cached_property
+    def once(self) -> Gemm:
+        """One of them by itself, with nothing behind it."""
+        return Gemm(*self.sizes, self.a_bytes, self.b_bytes, self.o_bytes, self.resident)
+
 
 @dataclass(frozen=True)
 class Cut:
