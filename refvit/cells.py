@@ -7,7 +7,8 @@ stopped goes on where it ended, and a file refuses to go on with anything but wh
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, wait
 from dataclasses import asdict
 from pathlib import Path
@@ -35,25 +36,51 @@ def filled(
     about: dict[str, Any],
     executor: Executor | None = None,
     kept: Path | None = None,
+    unit: str = "cells",
+    size: Callable[[Key], int] = lambda key: 1,
 ) -> list[Cell]:
     """Return the cell of every key in `wanted`; those in the file `kept` are not computed again.
 
     `about`, which begins with `identity`, is what the cells belong to; ValueError if those of the
     file belong to another. The file is written when a cell finishes, in whatever order `executor`
-    finishes them. If one fails, those that have not begun are cancelled and its error is raised;
-    what is finished stays in the file.
+    finishes them, but for cells that finish while it would mostly be written. If one fails, those
+    that have not begun are cancelled and its error is raised; what is finished stays in the file.
+    A line on a terminal shows how far it is, in `unit`s, of which a key has `size`.
     """
     done, named = restored(kept, kind, about)
     left = [key for key in dict.fromkeys(wanted) if key not in done]
-    bar = Progress(what, len(wanted), "cells", done=len(wanted) - len(left))
-    for key, found in as_finished(cell, left, executor):
-        done[key] = found
-        bar.advance(1, " ".join(key))
-        if kept is not None:
-            entries = {"cells": [asdict(entry) for entry in done.values()]}
-            write_text(kept, json.dumps(about | named | entries, indent=1) + "\n")
-    bar.close()
+    total, rest = sum(map(size, dict.fromkeys(wanted))), sum(map(size, left))
+    bar = Progress(what, total, unit, done=total - rest)
+    keep = Keeper(kept, about | named)
+    try:
+        for key, found in as_finished(cell, left, executor):
+            done[key] = found
+            bar.advance(size(key), " ".join(key))
+            keep(done.values())
+    finally:
+        bar.close()
+        if left:
+            keep(done.values(), last=True)
     return [done[key] for key in wanted]
+
+
+class Keeper:
+    """Writes cells to a file, if there is one: whenever asked, as long as that takes at most a
+    twentieth of the time, so that a table of thousands of cells does not grow with their square."""
+
+    def __init__(self, path: Path | None, about: dict[str, Any]) -> None:
+        self.path, self.about = path, about
+        self.next, self.written = 0.0, 0  # when it may be written again; how many cells it holds
+
+    def __call__(self, cells: Collection[Any], last: bool = False) -> None:
+        """Write all the cells, unless it is too early, or they are there already."""
+        began = time.monotonic()
+        if self.path is None or len(cells) == self.written or (began < self.next and not last):
+            return
+        entries = {"cells": [asdict(entry) for entry in cells]}
+        write_text(self.path, json.dumps(self.about | entries, indent=1) + "\n")
+        now = time.monotonic()
+        self.next, self.written = now + 20 * (now - began), len(cells)
 
 
 def as_finished(
@@ -116,6 +143,10 @@ def restored(
     other = difference(found, about)
     if other is not None:
         raise ValueError(f"{str(kept)!r} {other}; name a new file")
+    if found.get("code") != about.get("code"):
+        versions = f"{found.get('version', 'unknown')}, this is {about.get('version', 'another')}"
+        told = f"was made by other code, whose figures may differ (version {versions})"
+        raise ValueError(f"{str(kept)!r} {told}; delete it or name a new file")
     try:
         cells = [cell_of(kind, entry) for entry in found["cells"]]
     except ValueError as error:
@@ -127,7 +158,7 @@ def restored(
 
 def difference(found: dict[str, Any], about: dict[str, Any]) -> str | None:
     """Return the first thing in which a file differs from what is asked for; None if it is that."""
-    rest = [key for key in about if key not in (*MODEL, "digest", *NAMED)]
+    rest = [key for key in about if key not in (*MODEL, "digest", "code", "version", *NAMED)]
     for key in (*MODEL, *rest):
         if found.get(key) != about[key]:
             return f"holds results of {key} {found.get(key)}, asked are {about[key]}"
