@@ -7,7 +7,6 @@ stopped goes on where it ended, and a file refuses to go on with anything but wh
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, wait
 from dataclasses import asdict
@@ -43,8 +42,8 @@ def filled(
 
     `about`, which begins with `identity`, is what the cells belong to; ValueError if those of the
     file belong to another. The file is written when a cell finishes, in whatever order `executor`
-    finishes them, but for cells that finish while it would mostly be written. If one fails, those
-    that have not begun are cancelled and its error is raised; what is finished stays in the file.
+    finishes them (of hundreds, with those that finish next). If one fails, those that have not
+    begun are cancelled and its error is raised; what is finished stays in the file.
     A line on a terminal shows how far it is, in `unit`s, of which a key has `size`.
     """
     done, named = restored(kept, kind, about)
@@ -65,22 +64,21 @@ def filled(
 
 
 class Keeper:
-    """Writes cells to a file, if there is one: whenever asked, as long as that takes at most a
-    twentieth of the time, so that a table of thousands of cells does not grow with their square."""
+    """Writes cells to a file, if there is one: each that finishes while they are few; when a
+    fiftieth has joined where they are many, as long tables would take the square of their length.
+    """
 
     def __init__(self, path: Path | None, about: dict[str, Any]) -> None:
-        self.path, self.about = path, about
-        self.next, self.written = 0.0, 0  # when it may be written again; how many cells it holds
+        self.path, self.about, self.written = path, about, 0
 
     def __call__(self, cells: Collection[Any], last: bool = False) -> None:
-        """Write all the cells, unless it is too early, or they are there already."""
-        began = time.monotonic()
-        if self.path is None or len(cells) == self.written or (began < self.next and not last):
+        """Write all the cells, unless too few are new; at last all that are."""
+        new = len(cells) - self.written
+        if self.path is None or not new or (new < self.written // 50 and not last):
             return
         entries = {"cells": [asdict(entry) for entry in cells]}
         write_text(self.path, json.dumps(self.about | entries, indent=1) + "\n")
-        now = time.monotonic()
-        self.next, self.written = now + 20 * (now - began), len(cells)
+        self.written = len(cells)
 
 
 def as_finished(
