@@ -12,6 +12,7 @@ import time
 
 from refvit import simulate
 from refvit.accel.grid import Grid, parse_grid
+from refvit.accel.memory import best_tiling
 from refvit.explore import explore
 from refvit.models import VARIANTS
 
@@ -22,12 +23,21 @@ GRID = (
 )  # fmt: skip
 
 
+def timed(config, grid):
+    """Return seconds by the clock and of CPU time, and what was found, tilings not known before."""
+    best_tiling.cache_clear()
+    wall, cpu = time.perf_counter(), time.process_time()
+    found = explore(config, grid)
+    return time.perf_counter() - wall, time.process_time() - cpu, found
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="deit_small")
     parser.add_argument("--machines", nargs="+", default=GRID, metavar="GRID")
     parser.add_argument("--sample", type=int, default=100, help="machines simulated in full")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="one of N machines (1)")
+    parser.add_argument("--runs", type=int, default=1, help="of which the fastest counts (1)")
     parser.add_argument(
         "--limit", type=float, default=LIMIT, metavar="SECONDS", help="of 10,000 machines (60)"
     )
@@ -36,9 +46,7 @@ def main():
     if args.every > 1:
         grid = Grid(tuple(grid.machine(i) for i in range(0, len(grid), args.every)))
     simulate(config)
-    wall, cpu = time.perf_counter(), time.process_time()
-    found = explore(config, grid)
-    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    wall, cpu, found = min((timed(config, grid) for _ in range(args.runs)), key=lambda run: run[1])
     count = len(found.points)
     took = f"{cpu:.1f} s of one core ({wall:.1f} s by the clock), {1e3 * cpu / count:.2f} ms each"
     print(f"{args.model}: {count:,} machines in {took}, {len(found.front)} on the front")
