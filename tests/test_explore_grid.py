@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from refvit.accel import MACHINES, Machine, Passes, simulate
@@ -157,6 +157,8 @@ def test_a_machine_of_a_grid_has_the_values_of_its_number_and_nothing_else(value
 
 
 @given(st.lists(st.integers(1, 100), min_size=1, max_size=30, unique=True))
+@example([*range(1, 50, 4)])
+@example([*range(9, 0, -1)])
 def test_a_span_is_read_as_the_values_it_stands_for(values):
     said = spanned(tuple(values))
     if said:
