@@ -7,7 +7,7 @@ stopped goes on where it ended, and a file refuses to go on with anything but wh
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, wait
 from dataclasses import asdict
 from pathlib import Path
@@ -35,25 +35,50 @@ def filled(
     about: dict[str, Any],
     executor: Executor | None = None,
     kept: Path | None = None,
+    unit: str = "cells",
+    size: Callable[[Key], int] = lambda key: 1,
 ) -> list[Cell]:
     """Return the cell of every key in `wanted`; those in the file `kept` are not computed again.
 
     `about`, which begins with `identity`, is what the cells belong to; ValueError if those of the
     file belong to another. The file is written when a cell finishes, in whatever order `executor`
-    finishes them. If one fails, those that have not begun are cancelled and its error is raised;
-    what is finished stays in the file.
+    finishes them (of hundreds, with those that finish next). If one fails, those that have not
+    begun are cancelled and its error is raised; what is finished stays in the file.
+    A line on a terminal shows how far it is, in `unit`s, of which a key has `size`.
     """
     done, named = restored(kept, kind, about)
     left = [key for key in dict.fromkeys(wanted) if key not in done]
-    bar = Progress(what, len(wanted), "cells", done=len(wanted) - len(left))
-    for key, found in as_finished(cell, left, executor):
-        done[key] = found
-        bar.advance(1, " ".join(key))
-        if kept is not None:
-            entries = {"cells": [asdict(entry) for entry in done.values()]}
-            write_text(kept, json.dumps(about | named | entries, indent=1) + "\n")
-    bar.close()
+    total, rest = sum(map(size, dict.fromkeys(wanted))), sum(map(size, left))
+    bar = Progress(what, total, unit, done=total - rest)
+    keep = Keeper(kept, about | named)
+    try:
+        for key, found in as_finished(cell, left, executor):
+            done[key] = found
+            bar.advance(size(key), " ".join(key))
+            keep(done.values())
+    finally:
+        bar.close()
+        if left:
+            keep(done.values(), last=True)
     return [done[key] for key in wanted]
+
+
+class Keeper:
+    """Writes cells to a file, if there is one: each that finishes while they are few; when a
+    fiftieth has joined where they are many, as long tables would take the square of their length.
+    """
+
+    def __init__(self, path: Path | None, about: dict[str, Any]) -> None:
+        self.path, self.about, self.written = path, about, 0
+
+    def __call__(self, cells: Collection[Any], last: bool = False) -> None:
+        """Write all the cells, unless too few are new; at last all that are."""
+        new = len(cells) - self.written
+        if self.path is None or not new or (new < self.written // 50 and not last):
+            return
+        entries = {"cells": [asdict(entry) for entry in cells]}
+        write_text(self.path, json.dumps(self.about | entries, indent=1) + "\n")
+        self.written = len(cells)
 
 
 def as_finished(
@@ -116,6 +141,10 @@ def restored(
     other = difference(found, about)
     if other is not None:
         raise ValueError(f"{str(kept)!r} {other}; name a new file")
+    if found.get("code") != about.get("code"):
+        versions = f"{found.get('version', 'unknown')}, this is {about.get('version', 'another')}"
+        told = f"was made by other code, whose figures may differ (version {versions})"
+        raise ValueError(f"{str(kept)!r} {told}; delete it or name a new file")
     try:
         cells = [cell_of(kind, entry) for entry in found["cells"]]
     except ValueError as error:
@@ -127,7 +156,7 @@ def restored(
 
 def difference(found: dict[str, Any], about: dict[str, Any]) -> str | None:
     """Return the first thing in which a file differs from what is asked for; None if it is that."""
-    rest = [key for key in about if key not in (*MODEL, "digest", *NAMED)]
+    rest = [key for key in about if key not in (*MODEL, "digest", "code", "version", *NAMED)]
     for key in (*MODEL, *rest):
         if found.get(key) != about[key]:
             return f"holds results of {key} {found.get(key)}, asked are {about[key]}"

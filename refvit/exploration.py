@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from refvit.accel.columns import columns
 from refvit.accel.energy import NOT_MODELLED
 from refvit.accel.report import csv_of
 from refvit.accel.scatter import scatter
@@ -118,8 +119,7 @@ class Exploration:
         shown = sorted(lines, key=lambda p: (p.us, p.uj_high))
         if not every and len(shown) > SHOWN:
             shown = [shown[i] for i in np.linspace(0, len(shown) - 1, SHOWN).astype(int)]
-        names = [wide(shown, key) for key in ("machine", "recipe")]
-        text = [self.about, _head(names), *(_line(point, names) for point in shown)]
+        text = [self.about, *columns([HEADS, *map(_line, shown)], right=COLUMNS)]
         if len(shown) < len(self.points):
             text.append(f"{len(shown):,} of {len(self.points):,} points are shown; --all shows all")
         text.append(f"Not modelled: {', '.join(NOT_MODELLED)}. Energy: two 45 nm tables.")
@@ -174,6 +174,7 @@ class Exploration:
 
 
 COLUMNS = ("top-1", "us", "uJ low", "uJ high", "util.", "DRAM bytes", "PEs", "SRAM KB")
+HEADS = (" ", "machine", "recipe", *COLUMNS)
 
 
 def values(point: Point) -> list[str]:
@@ -184,23 +185,8 @@ def values(point: Point) -> list[str]:
     return [right, f"{point.us:,.2f}", *energy, f"{point.utilization:.1%}", *rest]
 
 
-WIDTHS = (9, 13, 13, 13, 8, 15, 8, 9)
-
-
-def wide(points: Sequence[Point], key: str) -> int:
-    """Return the width of a column of names."""
-    return max(len(key), *(len(getattr(point, key)) for point in points))
-
-
-def _head(names: Sequence[int]) -> str:
-    columns = "".join(f"{head:>{w}}" for head, w in zip(COLUMNS, WIDTHS, strict=True))
-    return f"  {'machine':<{names[0]}}  {'recipe':<{names[1]}}{columns}"
-
-
-def _line(point: Point, names: Sequence[int]) -> str:
-    columns = "".join(f"{said:>{w}}" for said, w in zip(values(point), WIDTHS, strict=True))
-    mark = "*" if point.front else " "
-    return f"{mark} {point.machine:<{names[0]}}  {point.recipe:<{names[1]}}{columns}"
+def _line(point: Point) -> tuple[str, ...]:
+    return ("*" if point.front else " ", point.machine, point.recipe, *values(point))
 
 
 def _cells(point: Point) -> str:

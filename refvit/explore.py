@@ -7,17 +7,19 @@ that any executor may compute and that goes on where it was stopped (`refvit.cel
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+import refvit
 from refvit.accel import Machine
 from refvit.accel.grid import Grid
 from refvit.accel.sweep import totals
 from refvit.cells import filled, identity
+from refvit.code_digest import ACCURACY as ALL
+from refvit.code_digest import COSTS, code_digest
 from refvit.evaluate import CALIBRATION, evaluate
 from refvit.exploration import OBJECTIVES, Exploration, Point, marked
 from refvit.files import digest
@@ -47,7 +49,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Task:
-    """What an exploration is of: all that travels to a worker, besides the names of a cell."""
+    """What an exploration is of: all that travels to a worker, besides the names of a cell.
+
+    `code` is the digest of what computes it; a worker that has other code says so.
+    """
 
     model: Any
     grid: Grid
@@ -56,23 +61,32 @@ class Task:
     count: int | None
     method: str
     images: int
+    code: str
 
     def __call__(self, part: str, recipe: str) -> Part:
         """Return one cell."""
+        if self.code != code_of(self.source):
+            raise ValueError("a worker has other code of refvit than this; install the same there")
         if part == ACCURACY:
             return Part(part, recipe, [measured(self, recipe)])
-        first, last = map(int, part.split(":"))
-        costs = partial(totals, self.model, batch=self.batch, recipe=site_bits(self.model, recipe))
-        return Part(part, recipe, [figures(costs, self.grid, i) for i in range(first, last)])
+        numbers, bits = range(*map(int, part.split(":"))), site_bits(self.model, recipe)
+        return Part(part, recipe, [figures(self, bits, number) for number in numbers])
 
 
-def figures(costs: Any, grid: Grid, number: int) -> list[float]:
-    """Return the figures of one machine of the grid; none if it is impossible."""
+def code_of(source: Source | None) -> str:
+    """Return the digest of the code that decides costs, and with a source accuracy."""
+    return code_digest(COSTS if source is None else ALL)
+
+
+def figures(task: Task, bits: Mapping[str, int], number: int) -> list[float]:
+    """Return the figures of one machine of the grid; none if it is impossible, or if it has no
+    codes as wide as the recipe's."""
     try:
-        machine = grid.machine(number)
+        machine = task.grid.machine(number)
+        machine.stored_bits(max(bits.values()))
     except ValueError:
         return []
-    found = costs(machine)
+    found = totals(task.model, machine, 8, task.batch, bits, **task.grid.options(number))
     return [found[key] for key in FIGURES]
 
 
@@ -117,18 +131,43 @@ def explore(
     for name in objectives:
         one_of(name, OBJECTIVES, "objective")
     find_method(method)
-    task = Task(model, grid, batch, source, count, method, images)
-    possible = [machine for machine in machines_of(grid) if machine]
-    if not possible:
-        grid.machine(0)  # says why
-    parts = [f"{i}:{min(i + CHUNK, len(grid))}" for i in range(0, len(grid), CHUNK)]
-    parts = ([ACCURACY] if source else []) + parts
-    wanted = [(part, recipe) for recipe in recipes for part in parts]
-    cells = filled("explore", Part, task, wanted, about(task, recipes), executor, kept)
+    task = Task(model, grid, batch, source, count, method, images, code_of(source))
+    wanted = [(part, recipe) for recipe in recipes for part in parts_of(task, recipe)]
+    cells = filled("explore", Part, task, wanted, about(task, recipes), executor, kept,
+                   "machines", lambda key: machines_in(key[0]))  # fmt: skip
     points = marked(list(points_of(grid, cells)), objectives)
-    left_out = (len(grid) - len(possible)) * len(recipes)
+    left_out = len(grid) * len(recipes) - len(points)
     return Exploration(str(grid), tuple(points), tuple(objectives), batch, left_out,
                        *said_of(source, cells))  # fmt: skip
+
+
+def parts_of(task: Task, recipe: str) -> list[str]:
+    """Return the parts of a recipe's cells: its accuracy, if it is measured, and the machines.
+
+    Raises ValueError if no machine of the grid is possible with it: what is wrong with the first.
+    """
+    grid, widest = task.grid, max(site_bits(task.model, recipe).values())
+    if not any(stores(grid, number, widest) for number in range(len(grid))):
+        grid.machine(0).stored_bits(widest)  # says why
+    parts = [f"{i}:{min(i + CHUNK, len(grid))}" for i in range(0, len(grid), CHUNK)]
+    return [ACCURACY, *parts] if task.source else parts
+
+
+def machines_in(part: str) -> int:
+    """Return how many machines a part is of, 0 for accuracy.
+
+    >>> machines_in("200:350"), machines_in("accuracy")
+    (150, 0)
+    """
+    return 0 if part == ACCURACY else len(range(*map(int, part.split(":"))))
+
+
+def stores(grid: Grid, number: int, bits: int) -> bool:
+    """Say whether a machine of the grid is possible and has codes of so many bits."""
+    try:
+        return grid.machine(number).stored_bits(bits) > 0
+    except ValueError:
+        return False
 
 
 def said_of(source: Source | None, cells: Sequence[Part]) -> tuple[str, int]:
@@ -137,21 +176,14 @@ def said_of(source: Source | None, cells: Sequence[Part]) -> tuple[str, int]:
     return (source.name, counts[0]) if source and counts else ("", 0)
 
 
-def machines_of(grid: Grid) -> Iterator[Machine | None]:
-    """Yield the machines of a grid, None for each that is impossible."""
-    for number in range(len(grid)):
-        try:
-            yield grid.machine(number)
-        except ValueError:
-            yield None
-
-
 def about(task: Task, recipes: Sequence[str]) -> dict[str, Any]:
     """Return what the cells belong to, as `filled` wants it."""
     grid = {
         "machines": str(task.grid),
         "hardware": digest(repr((task.grid.bases, task.grid.axes)).encode()),
         "batch": task.batch,
+        "code": task.code,
+        "version": refvit.__version__,
     }
     if task.source is not None:
         told = {"count": task.count, "calibration": task.images, "method": task.method}
@@ -168,13 +200,12 @@ def about(task: Task, recipes: Sequence[str]) -> dict[str, Any]:
 def points_of(grid: Grid, cells: Sequence[Part]) -> Iterator[Point]:
     """Yield a point for every possible machine and recipe, in the order of the cells."""
     right = {cell.recipe: cell.figures[0][0] for cell in cells if cell.part == ACCURACY}
-    machines = list(machines_of(grid))
     for cell in cells:
         if cell.part == ACCURACY:
             continue
-        first = int(cell.part.split(":")[0])
-        for hw, found in zip(machines[first:], cell.figures, strict=False):
-            if hw is not None:
+        for number, found in enumerate(cell.figures, int(cell.part.split(":")[0])):
+            if found:
+                hw = grid.machine(number)
                 sram = hw.sram_a_bytes + hw.sram_b_bytes + hw.sram_o_bytes + hw.accumulator_bytes
                 said: dict[str, Any] = dict(zip(FIGURES, found, strict=True))
                 yield Point(hw.name, cell.recipe, right.get(cell.recipe), **said,

@@ -8,6 +8,7 @@ from typing import Any
 
 import refvit
 from refvit.accel import MACHINES
+from refvit.accel.energy import TABLES
 from refvit.accel.grid import parse_grid
 from refvit.command import (
     add_running,
@@ -28,43 +29,68 @@ from refvit.models import VARIANTS
 from refvit.quant import PRESETS
 from refvit.sources import Source, parse_source
 
+MEASURED: dict[str, Any] = {
+    "data": "shapes10",
+    "count": 1000,
+    "method": "minmax",
+}  # with --calibration-images
+FILES = {"html": "a page", "svg": "the picture", "csv": "every point"}
+GRID = (
+    f"{', '.join(MACHINES)}, TOML files, and fields with values, every combination: rows=8,16 "
+    "cols=8:64:8 rows=cols=8:64:*2 sram_a_bytes=64K,128K dataflow=os,ws overlap=true,false "
+    "fused=none,requantize+gelu passes.softmax=2,3 widths=8+16,4+8+16 "
+    f"energy={','.join(TABLES)} nonlinear=vector,host residency=true,false"
+)
+
 
 def add_explore(parser: argparse.ArgumentParser) -> None:
     """Add the grids, the data, what is better, processes, a file to resume from, and pictures."""
-    parser.add_argument(
-        "--machines", nargs="+", default=list(MACHINES), metavar="GRID",
-        help=f"{', '.join(MACHINES)}, and fields with values, as in rows=8,16 cols=8:64:8 "
-        "rows=cols=8:64:*2 sram_a_bytes=64K,128K dataflow=os,ws: every combination",
-    )  # fmt: skip
-    parser.add_argument(
-        "--recipes", nargs="+", default=["w8a8"], metavar="NAME",
-        help=f"{', '.join(PRESETS)}, or TOML files (w8a8)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--objectives", nargs="+", default=["us", "uj_high", "top1"], metavar="NAME",
-        help=f"what is to be good: {', '.join(OBJECTIVES)} (us uj_high top1)",
-    )  # fmt: skip
-    parser.add_argument("--data", default="shapes10", help="shapes10, idx:DIR or folder:DIR")
-    parser.add_argument("--count", type=int, default=1000, metavar="N", help="test images (1000)")
+    add_list(parser, "machines", "GRID", list(MACHINES), GRID)
+    add_list(parser, "recipes", "NAME", ["w8a8"], f"{', '.join(PRESETS)}, or TOML files (w8a8)")
+    good = f"what is to be good: {', '.join(OBJECTIVES)} (us uj_high top1)"
+    add_list(parser, "objectives", "NAME", ["us", "uj_high", "top1"], good)
     parser.add_argument("--no-accuracy", action="store_true", help="costs only, no images")
-    parser.add_argument("--method", default="minmax", metavar="NAME", help=", ".join(METHODS))
-    parser.add_argument(
-        "--calibration-images", type=int, default=CALIBRATION, metavar="N",
-        help=f"images of the data to calibrate on ({CALIBRATION})",
-    )  # fmt: skip
+    add_measuring(parser)
     parser.add_argument("--batch", type=int, default=1, metavar="N", help="images at a time (1)")
     add_running(parser)
     parser.add_argument("--all", action="store_true", help="every point, not the front alone")
-    for name, what in {"html": "a page", "svg": "the picture", "csv": "every point"}.items():
+    for name, what in FILES.items():
         parser.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"write {what}")
 
 
-def explored(args: argparse.Namespace, bare: bool) -> tuple[Any, Source | None]:
-    """Return the model and its data; the configuration alone where no accuracy is measured."""
-    if bare:
-        return config_of(args.model, dict(args.known)), None
-    model = float_model(args, "explore quantizes a float model")
-    return model, parse_source(args.data, model.labels)
+def add_list(
+    parser: argparse.ArgumentParser, name: str, kind: str, default: list[str], about: str
+) -> None:
+    """Add an option that takes several words."""
+    parser.add_argument(f"--{name}", nargs="+", default=default, metavar=kind, help=about)
+
+
+def add_measuring(parser: argparse.ArgumentParser) -> None:
+    """Add what accuracy is measured with; None stands for what was not said."""
+    parser.add_argument("--data", help="shapes10, idx:DIR or folder:DIR (shapes10)")
+    parser.add_argument("--count", type=int, metavar="N", help="test images (1000)")
+    parser.add_argument("--method", metavar="NAME", help=f"{', '.join(METHODS)} (minmax)")
+    parser.add_argument(
+        "--calibration-images", type=int, metavar="N",
+        help=f"images of the data to calibrate on ({CALIBRATION})",
+    )  # fmt: skip
+
+
+def explored(args: argparse.Namespace) -> tuple[Any, Source | None]:
+    """Return the model and its data; the configuration alone where no accuracy is measured.
+
+    Raises ValueError for an option of what is not measured: it would change nothing.
+    """
+    bare = args.model in VARIANTS and args.model not in refvit.shipped()
+    if not (args.no_accuracy or bare):
+        model = float_model(args, "explore quantizes a float model")
+        return model, parse_source(args.data or MEASURED["data"], model.labels)
+    for name in (*MEASURED, "calibration_images"):
+        if getattr(args, name) is not None:
+            why = "--no-accuracy" if args.no_accuracy else f"{args.model}, which has no weights,"
+            option = f"--{name.replace('_', '-')}"
+            raise ValueError(f"{why} measures no accuracy: {option} changes nothing; leave it out")
+    return config_of(args.model, dict(args.known)), None
 
 
 def run_explore(args: argparse.Namespace) -> tuple[str, Any]:
@@ -73,24 +99,36 @@ def run_explore(args: argparse.Namespace) -> tuple[str, Any]:
     images = calibration_images(args, CALIBRATION)
     words = [w.split() if "=" in w else [w] for w in args.machines]  # quoted or not
     grid = parse_grid([part for word in words for part in word])
-    bare = args.no_accuracy or (args.model in VARIANTS and args.model not in refvit.shipped())
-    model, source = explored(args, bare)
-    files = {name: getattr(args, name) for name in ("html", "svg", "csv")}
+    model, source = explored(args)
+    files = wanted_files(args)
+    count, method = (args_or(args, name) for name in ("count", "method"))
+    with resumable(args.out), processes(args.jobs) as pool:
+        found = explore(
+            model, grid, args.recipes, source, count, method, args.batch, args.objectives, pool,
+            args.out, images,
+        )  # fmt: skip
+    for name, path in files.items():
+        write_text(path, getattr(found, f"to_{name}")())
+    weights = "" if args.no_accuracy or source else " (no weights: no accuracy)"
+    return f"{args.model}{weights}: {found.table(args.all)}", found.as_json()
+
+
+def args_or(args: argparse.Namespace, name: str) -> Any:
+    """Return an option of what accuracy is measured with, as said or as `MEASURED` has it."""
+    said = getattr(args, name)
+    return MEASURED[name] if said is None else said
+
+
+def wanted_files(args: argparse.Namespace) -> dict[str, Path]:
+    """Return the files to write, by kind; ValueError for two alike, or a word said twice; OSError
+    for one that cannot be written."""
+    files = {name: getattr(args, name) for name in FILES if getattr(args, name) is not None}
     different(args.out, *files.values())
     for name in ("recipes", "objectives"):
-        given = getattr(args, name) or []
-        if len(set(given)) < len(given):
-            raise ValueError(f"--{name} names one of {', '.join(given)} twice")
+        said = getattr(args, name)
+        if len(set(said)) < len(said):
+            raise ValueError(f"--{name} names one of {', '.join(said)} twice")
     for path in (args.out, *files.values()):
         if path is not None:
             writable(path)
-    with resumable(args.out), processes(args.jobs) as pool:
-        found = explore(
-            model, grid, args.recipes, source, args.count, args.method, args.batch,
-            args.objectives, pool, args.out, images,
-        )  # fmt: skip
-    for name, path in files.items():
-        if path is not None:
-            write_text(path, getattr(found, f"to_{name}")())
-    weights = "" if args.no_accuracy or not bare else " (no weights: no accuracy)"
-    return f"{args.model}{weights}: {found.table(args.all)}", found.as_json()
+    return files

@@ -13,41 +13,46 @@ from refvit.accel import machine as find_machine
 from refvit.accel.notes import notes
 from refvit.accel.schedule import schedule
 from refvit.accel.simulate import NONLINEAR
+from refvit.accel.workload import MOST_IMAGES
 from refvit.command import different
 from refvit.files import writable, write_text
 from refvit.site_bits import simulate
 
+FILES = {
+    "html": "write a self-contained page",
+    "trace": "write a Chrome trace: layers, and the units at work",
+    "csv": "write a line for each layer",
+    "write-machine": "write the machine as TOML, to change it",
+}
+
 
 def add_simulate(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `refvit simulate`."""
+    """Add the options of `refvit simulate`: what is simulated, what is shown, what is written."""
     known = ", ".join(MACHINES)
     parser.add_argument("--machine", default="edge32", help=f"one of {known}, or a TOML file")
     parser.add_argument("--bits", type=int, help="width of codes: 4, 8 or 16 (8)")
     parser.add_argument("--recipe", help="widths by site: a preset as w4a8, or a TOML file")
-    parser.add_argument("--batch", type=int, default=1, help="images at a time (1)")
-    parser.add_argument(
-        "--nonlinear", choices=NONLINEAR, default="vector",
-        help="who takes what is not a product: the vector unit, or a host beside the array",
-    )  # fmt: skip
-    parser.add_argument(
-        "--no-residency", action="store_true", help="every result goes to DRAM and comes back"
-    )
-    parser.add_argument(
-        "--all", "--layers", action="store_true", help="every layer, not sums by block"
-    )
+    images = f"images at a time (1), at most {MOST_IMAGES:,}"
+    parser.add_argument("--batch", type=int, default=1, help=images)
+    who = "who takes what is not a product: the vector unit, or a host beside the array"
+    parser.add_argument("--nonlinear", choices=NONLINEAR, default="vector", help=who)
+    away = "every result goes to DRAM and comes back"
+    parser.add_argument("--no-residency", action="store_true", help=away)
+    _add_shown(parser)
+    for name, what in FILES.items():
+        parser.add_argument(f"--{name}", type=Path, metavar="FILE", help=what)
+
+
+def _add_shown(parser: argparse.ArgumentParser) -> None:
+    """Add which layers a table shows, and of what."""
+    every = "every layer, not sums by block"
+    parser.add_argument("--all", "--layers", action="store_true", help=every)
     parser.add_argument(
         "--unfold", action="append", default=[], metavar="BLOCK",
         help="the layers of a block, as in blocks.3, or of blocks that match, as in '*.blocks.0'",
     )  # fmt: skip
-    parser.add_argument(
-        "--schedule", action="store_true", help="how each runs: widths, tile, what stays, waits"
-    )
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write a self-contained page")
-    parser.add_argument("--trace", type=Path, metavar="FILE", help="write a Chrome trace")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write a line for each layer")
-    parser.add_argument(
-        "--write-machine", type=Path, metavar="FILE", help="write the machine as TOML, to change it"
-    )
+    how = "how each runs: widths, tile, what stays, waits"
+    parser.add_argument("--schedule", action="store_true", help=how)
 
 
 def run_simulate(args: argparse.Namespace) -> tuple[str, Any]:

@@ -94,7 +94,8 @@ def test_json_has_the_sums_of_the_blocks():
 def test_spans_of_a_track_nest_or_are_disjoint_to_the_last_bit(case):
     """In exact rationals: a block is the sum of its layers, and the forward of its blocks."""
     report = simulated(case)
-    events = [e for e in json.loads(report.to_trace())["traceEvents"] if e["ph"] == "X"]
+    events = json.loads(report.to_trace())["traceEvents"]
+    events = [e for e in events if e["ph"] == "X" and e["tid"] == 0]
     spans = [(Fraction(e["ts"]), Fraction(e["ts"]) + Fraction(e["dur"])) for e in events]
     assert all(e["ts"] + e["dur"] == end for e, (_, end) in zip(events, spans, strict=True))
     around: list[list[Fraction]] = []  # of each open span: its end, and how far it is filled

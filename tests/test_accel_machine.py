@@ -101,15 +101,37 @@ BROKEN = [
     ("sram_a_bytes = 1024", "half a buffer must hold a tile of the array; give A and B 4096"),
     ("accumulator_bytes = 64", "the accumulator 8192, or 0 for none"),
     ("accumulator_bytes = -8192", "half a buffer must hold"),
+    ("vector_lanes = 1048577", "vector_lanes is 1048577; give at most 1,048,576"),
+    (f"vector_lanes = {10**24}", "vector_lanes is 1000000000000000000000000; give at most"),
+    (f"rows = {10**90}", "000...; give at most 65,536"),
+    (f"rows = {'9' * 5000}", "is not TOML: Exceeds the limit"),
+    (f"rows = 0x{'f' * 5000}", "rows is a number of 20,000 bits; give at most 65,536"),
+    (f"name = {'[' * 20000}", "is not TOML of a machine: lists too deep"),
+    ("multiplier_bits = 64", "multiplier_bits is 64; give at most 32"),
+    ("clock_mhz = 1e-300", "clock_mhz is 1e-300; give 0.001 to 1,000,000,000"),
+    ("dram_bytes_per_cycle = 1e10", "dram_bytes_per_cycle is 10000000000.0; give 0.001 to"),
+    ("sram_a_bytes = 1000000000000000", "sram_a_bytes is 1000000000000000; give at most"),
+    ("accumulator_bytes = true", "accumulator_bytes is True; give a whole number"),
+    ('fused = [["gelu"]]', "fused is a list of requantize, gelu, add, softmax, each once; got (["),
+    ('fused = ["gelu", "gelu"]', "each once; got ('gelu', 'gelu')"),
+    ('fused = "gelu"', "fused is a list of"),
+    ("widths = [true, 8]", "widths are whole numbers of 1 to 32, rising; got (True, 8)"),
+    ("widths = [[8]]", "widths are whole numbers"),
+    ("[passes]\nadd = true", "passes of add are a whole number of at least 1 and at most 1,000"),
+    ("[passes]\nadd = 1001", "at most 1,000; got 1001"),
+    ("[passes]\nadd = [1]", "passes of add are a whole number"),
     ("widths = [8, 4]", "widths are whole numbers of 1 to 32, rising; got (8, 4)"),
     ("widths = []", "widths are whole numbers"),
     ('fused = ["conv"]', "fused is a list of requantize, gelu, add, softmax"),
     ("passes = 3", "passes are a table of operators; got 3"),
-    ("[passes]\nadd = 0", "passes of add are a whole number of at least 1; got 0"),
+    (
+        "[passes]\nadd = 0",
+        "passes of add are a whole number of at least 1 and at most 1,000; got 0",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("text", "message"), BROKEN, ids=[text for text, _ in BROKEN])
+@pytest.mark.parametrize(("text", "message"), BROKEN, ids=[text[:40] for text, _ in BROKEN])
 def test_an_impossible_machine_is_one_line(tmp_path, capsys, text, message):
     path = tmp_path / "m.toml"
     path.write_text(f'base = "edge32"\n{text}\n')

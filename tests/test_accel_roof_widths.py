@@ -121,7 +121,7 @@ def test_columns_never_touch(capsys, name, batch):
 @pytest.mark.parametrize("name", MODELS)
 def test_groups_are_the_steps_of_simulate_joined_behind_softmax(name, batch):
     layers = [layer for layer in workload(VARIANTS[name], batch) if layer.name != "embed"]
-    endless = replace(EDGE, accumulator_bytes=2**50)
+    endless = replace(EDGE, accumulator_bytes=2**40)
     joined: list[list[str]] = []
     for step in steps_of(layers, endless, FOLLOWS):
         names = [layer.name for layer in step.layers]

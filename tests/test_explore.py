@@ -8,167 +8,20 @@ import xml.etree.ElementTree as ET
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
 
-import numpy as np
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
 import refvit
-from refvit.accel import MACHINES, simulate, sweep
+from refvit.accel import MACHINES
 from refvit.accel.grid import Grid, parse_grid
-from refvit.accel.sweep import Chain, chains, pareto, shortened, totals
 from refvit.cli import main
 from refvit.evaluate import evaluate
 from refvit.exploration import OBJECTIVES
 from refvit.explore import ACCURACY, Task, explore
 from refvit.models import VARIANTS
-from refvit.site_bits import site_bits
 from refvit.sources import Shapes10
 
 EDGE = MACHINES["edge32"]
 NANO = VARIANTS["nano_vit"]
-deep = replace(NANO, depth=9)
-swin = replace(VARIANTS["nano_swin"], depths=(2, 12))
-machines = st.builds(
-    lambda rows, cols, dataflow, overlap, speed, lanes, grow: replace(
-        EDGE, rows=rows, cols=cols, dataflow=dataflow, overlap=overlap, dram_bytes_per_cycle=speed,
-        vector_lanes=lanes, sram_a_bytes=8192 * grow, sram_b_bytes=8192 * grow,
-        sram_o_bytes=16384 * grow,
-    ),
-    st.integers(1, 40), st.integers(1, 40), st.sampled_from(["os", "ws", "is"]), st.booleans(),
-    st.floats(0.5, 256.0), st.integers(1, 64), st.sampled_from([1, 2, 8, 64]),
-)  # fmt: skip
-
-
-@given(st.sampled_from([NANO, deep, swin, VARIANTS["nano_deit"]]), machines,
-       st.sampled_from([4, 8, 16]), st.integers(1, 3))  # fmt: skip
-@example(VARIANTS["deit_small"], EDGE, 8, 1)
-@example(VARIANTS["swin_small"], EDGE, 8, 1)
-@example(VARIANTS["vit_large"], MACHINES["edge16"], 4, 2)
-def test_a_sweep_costs_what_simulate_says(config, machine, bits, batch):
-    found = totals(config, machine, bits, batch)
-    whole = simulate(config, machine, bits, batch).totals
-    for key, value in found.items():
-        if key in ("macs", "cycles", "dram_bytes", "sram_bytes", "utilization"):
-            assert value == whole[key], key
-        else:
-            assert value == pytest.approx(whole[key], rel=1e-12), key
-
-
-def test_where_blocks_in_the_middle_differ_all_are_simulated(monkeypatch):
-    assert shortened(deep).depth == 4
-    assert shortened(swin).depths == (2, 8)
-    asked = []
-
-    def watched(config, *rest, **more):
-        asked.append(config)
-        return simulate(config, *rest, **more)
-
-    monkeypatch.setattr(sweep, "simulate", watched)
-    expected = totals(deep)
-    assert asked == [shortened(deep)]
-    monkeypatch.setattr(sweep, "cost", lambda row: row.name)
-    assert totals(deep)["cycles"] == expected["cycles"]
-    assert asked[1:] == [shortened(deep), deep]
-
-
-@given(st.integers(1, 60), st.sampled_from([1, 2]))
-def test_a_shortened_chain_stands_for_every_block(blocks, period):
-    chain = Chain(blocks, period)
-    assert sum(chain.times(block) for block in range(chain.kept)) == blocks
-    assert chain.kept <= blocks
-    assert chains(swin) == (Chain(2, 2), Chain(12, 2))
-
-
-costs = arrays(np.float64, st.tuples(st.integers(1, 30), st.integers(1, 4)),
-               elements=st.integers(0, 4).map(float))  # fmt: skip
-
-
-@given(costs)
-def test_the_front_is_what_no_other_point_is_better_than(points):
-    front = pareto(points)
-    for i, a in enumerate(points):
-        better = [(b <= a).all() and (b < a).any() for b in points]
-        assert front[i] == (not any(better))
-        assert front[i] or any(front[j] for j, yes in enumerate(better) if yes)
-
-
-@given(st.lists(st.integers(1, 500), min_size=1, max_size=4, unique=True),
-       st.integers(1, 50), st.integers(0, 60), st.integers(1, 9))  # fmt: skip
-def test_a_grid_is_every_combination_in_order(rows, first, more, step):
-    last = first + more
-    words = ["edge16", "edge32", f"rows={','.join(map(str, rows))}",
-             f"vector_lanes={first}:{last}:{step}", "overlap=true,false"]  # fmt: skip
-    room = dict.fromkeys(("sram_a_bytes", "sram_b_bytes", "sram_o_bytes"), 2**24)
-    big = [replace(MACHINES[name], **room) for name in words[:2]]
-    grid = Grid(tuple(big), parse_grid(words).axes)
-    lanes = range(first, last + 1, step)
-    wanted = [(m, r, v, o) for m in words[:2] for r in rows for v in lanes for o in (True, False)]
-    found = [grid.machine(i) for i in range(len(grid))]
-    assert [(m.name.split()[0], m.rows, m.vector_lanes, m.overlap) for m in found] == wanted
-    assert len({m.name for m in found}) == len(grid) == len(wanted)
-
-
-def test_grids_are_read_as_they_are_said():
-    grid = parse_grid(
-        "rows=cols=8:64:*2 sram_a_bytes=64K,0.5M dram_bytes_per_cycle=0.5:2:0.5".split()
-    )
-    assert [axis.values for axis in grid.axes] == [
-        (8, 16, 32, 64), (65536, 524288), (0.5, 1.0, 1.5, 2.0)
-    ]  # fmt: skip
-    assert str(grid) == ("edge32 rows=cols=8,16,32,64 sram_a_bytes=64K,512K "
-                         "dram_bytes_per_cycle=0.5,1,1.5,2")  # fmt: skip
-    assert grid.machine(len(grid) - 1).cols == 64
-    again = parse_grid(str(grid).split())
-    assert again == grid
-    assert len(parse_grid(["edge16", "edge32"])) == 2
-
-
-def test_a_grid_starts_from_machines_in_files(tmp_path):
-    path = tmp_path / "chip.toml"
-    path.write_text('base = "edge16"\nvector_lanes = 4\n')
-    grid = parse_grid([str(path), "rows=8,16"])
-    assert [grid.machine(i).name for i in range(2)] == ["chip rows=8", "chip rows=16"]
-    assert grid.machine(0).vector_lanes == 4
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        ("cray", "no machine 'cray'"),
-        ("edge16 edge16", "'edge16' is in the grid twice"),
-        ("rowz=8", "a machine has no 'rowz'; did you mean 'rows'"),
-        ("source=x", "a machine has no 'source'"),
-        ("rows=8 rows=9", "rows is said twice"),
-        ("rows=cols=rows=9", "rows is said twice"),
-        ("rows=8,8", "says a value twice"),
-        ("rows=", "'' is not a whole number"),
-        ("rows=8,,9", "'' is not a whole number"),
-        ("rows=8.5", "'8.5' is not a whole number"),
-        ("rows=-8", "'-8' is not a whole number"),
-        ("rows=nan", "'nan' is not a whole number"),
-        ("clock_mhz=fast", "'fast' is not a number"),
-        ("clock_mhz=1e999", "'1e999' is not a number"),
-        ("rows=9:8", "the range '9:8' is empty"),
-        ("rows=8:64:0", "the range '8:64:0' is empty or has no end"),
-        ("rows=8:64:*1", "the range '8:64:*1' is empty or has no end"),
-        ("rows=0:64:*2", "is empty or has no end"),
-        ("rows=8:16:2:2", "a range is of numbers"),
-        ("dataflow=os:ws", "a range is of numbers"),
-        ("overlap=maybe", "'maybe' is neither true nor false"),
-        ("dataflow=", "says an empty value"),
-        ("rows=dataflow=8", "rows and dataflow are of different kinds"),
-        ("passes=2", "passes cannot be swept; say it in a TOML file"),
-        ("chip.toml rows=8", "no machine file 'chip.toml'"),
-        ("rows=1:9999999", "has over 1,000,000 values"),
-        ("rows=1:2000 cols=1:2000", "the grid has 4,000,000 machines"),
-    ],
-)
-def test_nonsense_in_a_grid_is_one_line(words, message):
-    with pytest.raises((ValueError, FileNotFoundError), match=re.escape(message)) as caught:
-        parse_grid(words.split())
-    assert "\n" not in str(caught.value)
 
 
 def test_impossible_machines_are_left_out_and_counted():
@@ -178,28 +31,6 @@ def test_impossible_machines_are_left_out_and_counted():
     assert "4 impossible ones left out" in found.table()
     with pytest.raises(ValueError, match="half a buffer must hold a tile"):
         explore(NANO, parse_grid(["rows=4096"]))
-
-
-recipes = st.one_of(
-    st.none(),
-    st.sampled_from(["w8a8", "w4a8", "w4a4", "w3a3"]),
-    st.dictionaries(
-        st.sampled_from(["*.fc?.weight", "*.attn.*", "*.0.mlp.act", "*.2.*", "*.softmax", "*"]),
-        st.sampled_from([4, 6, 8, 16]), min_size=1,
-    ),
-)  # fmt: skip
-
-
-@given(st.sampled_from([NANO, deep, swin]), machines, recipes)
-@example(VARIANTS["deit_small"], EDGE, {"blocks.7.*": 4})
-@example(VARIANTS["swin_small"], EDGE, {"stages.2.blocks.1.mlp.*": 4})
-def test_a_sweep_costs_what_simulate_says_of_mixed_widths(config, machine, recipe):
-    table = None if recipe is None else site_bits(config, recipe)
-    found = totals(config, machine, recipe=table)
-    whole = refvit.simulate(config, machine, recipe=recipe).totals
-    for key in ("macs", "cycles", "dram_bytes", "sram_bytes", "utilization"):
-        assert found[key] == whole[key], key
-    assert found["uj_high"] == pytest.approx(whole["uj_high"], rel=1e-12)
 
 
 @pytest.fixture(scope="module")

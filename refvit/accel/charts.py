@@ -34,33 +34,44 @@ def roof(machine: Machine, rows: Sequence[Row]) -> str:
     above the roof, and one without DRAM traffic is at the right end. Layers alike share a dot, and
     a number under it leads to its name.
     """
+    alike = _alike(rows)
     peak = 2.0 * machine.rows * machine.cols * machine.clock_mhz / 1e3
     ridge = 2.0 * machine.rows * machine.cols / machine.dram_bytes_per_cycle
-    alike: dict[tuple[float, float, str], list[str]] = {}
-    for row in rows:
-        if row.macs and row.us:
-            intensity = 2 * row.macs / row.dram_bytes if row.dram_bytes else math.inf
-            place = (intensity, 2 * row.macs / row.us / 1e3, row.bound)
-            alike.setdefault(place, []).append(row.name)
-    xs = [ridge, *(place[0] for place in alike if place[0] < math.inf)]
-    ys = [peak, *(place[1] for place in alike)]
-    x = Scale(min(xs) / 1.5, max(xs) * 2, 60, 590, log=True)
     height = max(300, 60 + 14 * len(alike))
+    xs = [ridge, *(place[0] for place in alike if place[0] < math.inf)]
+    x = Scale(min(xs) / 1.5, max(xs) * 2, 60, 590, log=True)
+    ys = [peak, *(place[1] for place in alike)]
     y = Scale(min(ys) / 2, peak * 1.5, height - 45, 25, log=True)
-    low = max(x.low, y.low / peak * ridge)  # where the slope comes into the picture
-    slope = [(x(low), y(low / ridge * peak)), (x(ridge), y(peak)), (x(x.high), y(peak))]
-    parts = [
-        *bottom_axis(x, height - 45, "operations a DRAM byte"),
-        *left_axis(y, 60, "10^9 operations a second"),
-        line(slope, ' stroke="currentColor" stroke-width="1.5"'),
-        text(x(x.high), y(peak) - 5, f"peak {peak:,.4g}, ridge at {ridge:,.4g}", "end"),
-    ]
+    parts = _axes_and_roof(x, y, height, peak, ridge)
     level, last = 0, -math.inf
     for number, (place, names) in enumerate(sorted(alike.items()), 1):
         at = x(min(place[0], x.high))
         level, last = (level + 1 if at - last < 12 else 0), at
         parts += _numbered(number, last, y(place[1]), level, place, names)
     return picture("roofline", WIDE, height, parts)
+
+
+def _alike(rows: Sequence[Row]) -> dict[tuple[float, float, str], list[str]]:
+    """Return the names of GEMMs by their place: operations a byte, 10**9 a second, and bound."""
+    alike: dict[tuple[float, float, str], list[str]] = {}
+    for row in rows:
+        if row.macs and row.us:
+            intensity = 2 * row.macs / row.dram_bytes if row.dram_bytes else math.inf
+            place = (intensity, 2 * row.macs / row.us / 1e3, row.bound)
+            alike.setdefault(place, []).append(row.name)
+    return alike
+
+
+def _axes_and_roof(x: Scale, y: Scale, height: float, peak: float, ridge: float) -> list[str]:
+    """Return both axes, the slope that memory allows, and the peak."""
+    low = max(x.low, y.low / peak * ridge)  # where the slope comes into the picture
+    slope = [(x(low), y(low / ridge * peak)), (x(ridge), y(peak)), (x(x.high), y(peak))]
+    return [
+        *bottom_axis(x, height - 45, "operations a DRAM byte"),
+        *left_axis(y, 60, "10^9 operations a second"),
+        line(slope, ' stroke="currentColor" stroke-width="1.5"'),
+        text(x(x.high), y(peak) - 5, f"peak {peak:,.4g}, ridge at {ridge:,.4g}", "end"),
+    ]
 
 
 def _numbered(

@@ -1,31 +1,48 @@
 """Grids of machines: presets, and fields that take several values, in a small readable syntax.
 
     edge32 edge16 rows=8,16,32 cols=8:64:8 sram_a_bytes=sram_b_bytes=64K:512K:*2 dataflow=os,ws
+    fused=none,requantize+gelu,requantize+gelu+add passes.softmax=2,3 widths=8+16,4+8+16
+    energy=horowitz45,accelergy45 nonlinear=vector,host residency=true,false
 
 Words without an equals sign are machines to start from (edge32 if there is none): presets or TOML
 files. The others give a field of `Machine` its values: a list with commas, of values or of ranges
 `first:last` and `first:last:step`, both ends included, where a step `*2` multiplies. K and M are
-1,024 and 1,048,576. Several fields before the values take the same one. The grid is every
-combination; the last word changes fastest.
+1,024 and 1,048,576. A value of a field that is itself a list has its items joined by +, or is
+`none`; `passes.softmax` is a field of `Passes`. `nonlinear` and `residency` are options of
+`simulate`, swept as if they were the machine's. Several fields before the values take the same one.
+The grid is every combination; the last word changes fastest.
 """
 
 from __future__ import annotations
 
 import difflib
 import math
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import pairwise
+from types import MappingProxyType
 from typing import Any
 
-from refvit.accel.machine import Machine
+from refvit.accel.energy import TABLES
+from refvit.accel.grid_values import MOST, values_of
+from refvit.accel.hardware import FUSABLE
+from refvit.accel.machine import Machine, Passes
 from refvit.accel.machine import machine as find_machine
+from refvit.accel.simulate import NONLINEAR
+from refvit.accel.systolic import DATAFLOWS
 
-MOST = 1_000_000  # machines of a grid
-NUMBER = re.compile(r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?)([KM]?)")
-UNITS = {"": 1, "K": 1024, "M": 1024**2}
-TRUTH = {"true": True, "false": False}
-NAMES = ("name", "source")  # say nothing that could be swept
+RANGE = 8  # values, of which more are said as a range
+NAMES = ("name", "source", "passes")  # no values, and what is swept field by field
+OPTIONS: Mapping[str, Any] = MappingProxyType({"nonlinear": "vector", "residency": True})
+CHOICES: Mapping[str, Collection[Any]] = MappingProxyType(
+    {
+        "dataflow": DATAFLOWS,
+        "energy": tuple(TABLES),
+        "nonlinear": NONLINEAR,
+        "fused": FUSABLE,
+        "widths": range(1, 33),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -36,7 +53,21 @@ class Axis:
     values: tuple[Any, ...]
 
     def __str__(self) -> str:
-        return "=".join((*self.names, ",".join(map(shown, self.values))))
+        return "=".join((*self.names, spanned(self.values) or ",".join(map(shown, self.values))))
+
+
+def spanned(values: Sequence[Any]) -> str:
+    """Return many whole numbers at one distance as a range, "" for other values.
+
+    >>> spanned(range(8, 129, 8)), spanned((8, 16))
+    ('8:128:8', '')
+    """
+    if len(values) <= RANGE or any(type(value) is not int for value in values):
+        return ""
+    step = values[1] - values[0]
+    if step < 1 or any(b - a != step for a, b in pairwise(values)):
+        return ""
+    return ":".join(map(shown, (values[0], values[-1], step)[: 3 if step > 1 else 2]))
 
 
 @dataclass(frozen=True)
@@ -58,23 +89,47 @@ class Grid:
         return " ".join([base.name for base in self.bases] + [str(axis) for axis in self.axes])
 
     def machine(self, number: int) -> Machine:
-        """Return the machine of that number; ValueError if it is impossible."""
-        change: dict[str, Any] = {}
-        said: list[str] = []
+        """Return the machine of that number; ValueError if it is impossible.
+
+        Its name says every value of the number, those of options of `simulate` too.
+        """
+        base, values = self.values(number)
+        if not values:
+            return base
+        said = " ".join(f"{'='.join(axis.names)}={shown(value)}" for axis, value in values)
+        change = {name: value for axis, value in values for name in axis.names}
+        passes = {name[7:]: change.pop(name) for name in [*change] if name.startswith("passes.")}
+        change = {name: value for name, value in change.items() if name not in OPTIONS}
+        if passes:
+            change["passes"] = replace(base.passes, **passes)
+        return replace(base, **change, name=f"{base.name} {said}")
+
+    def options(self, number: int) -> dict[str, Any]:
+        """Return the options of `simulate` of that number: those that are swept.
+
+        >>> parse_grid(["rows=8,16", "nonlinear=vector,host"]).options(1)
+        {'nonlinear': 'host'}
+        """
+        _, values = self.values(number)
+        return {name: value for axis, value in values for name in axis.names if name in OPTIONS}
+
+    def values(self, number: int) -> tuple[Machine, list[tuple[Axis, Any]]]:
+        """Return the base of that number, and each axis with its value."""
+        found: list[tuple[Axis, Any]] = []
         for axis in reversed(self.axes):
             number, at = divmod(number, len(axis.values))
-            change |= dict.fromkeys(axis.names, axis.values[at])
-            said.insert(0, f"{'='.join(axis.names)}={shown(axis.values[at])}")
-        base = self.bases[number]
-        return replace(base, **change, name=" ".join((base.name, *said))) if change else base
+            found.insert(0, (axis, axis.values[at]))
+        return self.bases[number], found
 
 
 def shown(value: Any) -> str:
     """Return a value as a grid says it.
 
-    >>> shown(65536), shown(8.0), shown(True)
-    ('64K', '8', 'true')
+    >>> shown(65536), shown(8.0), shown(True), shown((4, 8)), shown(())
+    ('64K', '8', 'true', '4+8', 'none')
     """
+    if isinstance(value, tuple):
+        return "+".join(map(str, value)) or "none"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, (int, float)):
@@ -103,10 +158,17 @@ def parse_grid(words: Sequence[str]) -> Grid:
     return grid
 
 
+def kinds(base: Machine) -> dict[str, type]:
+    """Return what can be swept, and of which kind its values are: fields, passes, options."""
+    known = {f.name: type(getattr(base, f.name)) for f in fields(base) if f.name not in NAMES}
+    known |= {f"passes.{each.name}": int for each in fields(Passes)}
+    return known | {name: type(value) for name, value in OPTIONS.items()}
+
+
 def _axis(word: str, base: Machine, taken: list[str]) -> Axis:
     """Return the axis that one word says."""
     *names, said = word.split("=")
-    known = [field.name for field in fields(base) if field.name not in NAMES]
+    known = kinds(base)
     for place, name in enumerate(names):
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)
@@ -114,57 +176,24 @@ def _axis(word: str, base: Machine, taken: list[str]) -> Axis:
             raise ValueError(f"{word!r}: a machine has no {name!r}; {hint}")
         if name in taken or name in names[:place]:
             raise ValueError(f"{word!r}: {name} is said twice")
-    kind = type(getattr(base, names[0]))
-    if any(type(getattr(base, name)) is not kind for name in names):
+    kind = known[names[0]]
+    if any(known[name] is not kind for name in names):
         raise ValueError(f"{word!r}: {' and '.join(names)} are of different kinds")
-    if kind not in (int, float, bool, str):
-        raise ValueError(f"{word!r}: {names[0]} cannot be swept; say it in a TOML file")
-    values = [value for item in said.split(",") for value in _values(item, kind, word)]
+    values = [value for item in said.split(",") for value in values_of(item, kind, word)]
     if len(set(values)) < len(values):
         raise ValueError(f"{word!r} says a value twice")
+    for name in names:
+        _choose(name, values, word)
     return Axis(tuple(names), tuple(values))
 
 
-def _values(item: str, kind: type, word: str) -> Iterator[Any]:
-    """Yield the values of one item of a list: itself, or those of a range."""
-    read = READERS.get(kind, _number)
-    first, *rest = item.split(":")
-    if not rest:
-        yield read(first, kind, word)
-        return
-    if len(rest) > 2 or read is not _number:
-        raise ValueError(f"{word!r}: a range is of numbers, first:last or first:last:step")
-    start, end = _number(first, kind, word), _number(rest[0], kind, word)
-    times = len(rest) == 2 and rest[1].startswith("*")
-    step = _number(rest[1].removeprefix("*"), kind, word) if len(rest) == 2 else 1
-    if start > end or step <= (1 if times else 0) or (times and start <= 0):
-        raise ValueError(f"{word!r}: the range {item!r} is empty or has no end")
-    count = math.log(end / start, step) if times else (end - start) / step
-    if count >= MOST:
-        raise ValueError(f"{word!r}: the range {item!r} has over {MOST:,} values")
-    for k in range(math.floor(count + 1e-9) + 1):
-        yield kind(start * step**k if times else start + k * step)
-
-
-def _number(said: str, kind: type, word: str) -> Any:
-    match = NUMBER.fullmatch(said)
-    value = float(match[1]) * UNITS[match[2]] if match else math.nan
-    if not math.isfinite(value) or (kind is int and value != int(value)):
-        what = "a whole number, as in 16 or 64K" if kind is int else "a number, as in 8 or 0.5"
-        raise ValueError(f"{word!r}: {said!r} is not {what}")
-    return kind(value)
-
-
-def _truth(said: str, kind: type, word: str) -> Any:
-    if said not in TRUTH:
-        raise ValueError(f"{word!r}: {said!r} is neither true nor false")
-    return TRUTH[said]
-
-
-def _name(said: str, kind: type, word: str) -> Any:
-    if not said:
-        raise ValueError(f"{word!r} says an empty value")
-    return said
-
-
-READERS: dict[type, Callable[[str, type, str], Any]] = {bool: _truth, str: _name}
+def _choose(name: str, values: Sequence[Any], word: str) -> None:
+    """Refuse a name that is none of those there are, and a list with an item twice."""
+    for value in values:
+        items = value if isinstance(value, tuple) else (value,)
+        wrong = [item for item in items if item not in CHOICES.get(name, items)]
+        if wrong:
+            raise ValueError(f"{word!r}: no {name} {wrong[0]!r}; there are "
+                             f"{', '.join(map(str, CHOICES[name]))}")  # fmt: skip
+        if len(set(items)) < len(items):
+            raise ValueError(f"{word!r}: {shown(value)} says an item twice")

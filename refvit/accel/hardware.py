@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cached_property
-from math import inf
 from numbers import Integral, Real
 from typing import Any
 
@@ -22,6 +21,13 @@ WHOLE = (
 )
 SIZES = (*WHOLE, "dram_bytes_per_cycle", "clock_mhz", "host_mhz")
 FUSABLE = ("requantize", "gelu", "add", "softmax")
+# What a field may be at most. The greatest published array is 256 x 256; a factor of 256 over what
+# has been built leaves room for any design, and cycles of any model fit 64 bits.
+SRAMS = ("sram_a_bytes", "sram_b_bytes", "sram_o_bytes", "accumulator_bytes")
+MOST = {"rows": 2**16, "cols": 2**16, "vector_lanes": 2**20, "multiplier_bits": 32}
+MOST |= dict.fromkeys(SRAMS, 2**40)
+LEAST_REAL, MOST_REAL = 1e-3, 1e9  # bytes a cycle, MHz: 1 kHz is slower than any clock
+MOST_PASSES = 1000
 
 
 @dataclass(frozen=True)
@@ -39,9 +45,10 @@ class Passes:
     def __post_init__(self) -> None:
         for each in fields(self):
             passes = getattr(self, each.name)
-            if not isinstance(passes, Integral) or isinstance(passes, bool) or passes < 1:
+            whole = isinstance(passes, Integral) and not isinstance(passes, bool)
+            if not whole or not 1 <= passes <= MOST_PASSES:
                 said = f"passes of {each.name} are a whole number of at least 1"
-                raise ValueError(f"{said}; got {passes!r}")
+                raise ValueError(f"{said} and at most {MOST_PASSES:,}; got {brief(passes)}")
 
 
 @dataclass(frozen=True)
@@ -84,20 +91,13 @@ class Machine:
     def __post_init__(self) -> None:
         words = isinstance(self.name, str) and isinstance(self.source, str)
         _require(words, self, "name and source are words")
-        for name in SIZES:
-            size = getattr(self, name)
-            number = isinstance(size, Real) and not isinstance(size, bool)
-            fits = number and 0 < size < inf
-            _require(fits, self, f"{name} is {size!r}; it has to be above 0 and finite")
-        for name in (*WHOLE, "accumulator_bytes"):
-            size = getattr(self, name)
-            _require(isinstance(size, Integral), self, f"{name} is {size!r}; give a whole number")
+        _check_sizes(self)
         _require(isinstance(self.overlap, bool), self, "overlap is true or false")
         _require(isinstance(self.passes, Passes), self, "passes are of the class Passes")
         for name, known in (("dataflow", DATAFLOWS), ("energy", tuple(TABLES))):
             found, kind = getattr(self, name), name.replace("energy", "energy table")
             listed = f"there are {', '.join(known)}"
-            _require(found in known, self, f"no {kind} {found!r}; {listed}")
+            _require(found in known, self, f"no {kind} {brief(found)}; {listed}")
         _check_lists(self)
         _check_buffers(self)
 
@@ -180,14 +180,50 @@ def quoted(text: str) -> str:
     return f'"{"".join(safe)}"'
 
 
+def brief(value: Any) -> str:
+    """Return what was given as it is quoted in one line: long values are cut.
+
+    >>> brief("cray"), brief(10**99)
+    ("'cray'", '1000000000000000000000000000000000000000...')
+    """
+    if isinstance(value, int) and value.bit_length() > 10_000:  # Python would not print it
+        return f"a number of {value.bit_length():,} bits"
+    said = repr(value)
+    return said if len(said) <= 60 else f"{said[:40]}..."
+
+
+def _check_sizes(machine: Machine) -> None:
+    """Refuse sizes that are no numbers, not above 0, or beyond what any machine has."""
+    for name in SIZES:
+        size = getattr(machine, name)
+        number = isinstance(size, Real) and not isinstance(size, bool)
+        fits = number and 0 < size < float("inf")
+        _require(fits, machine, f"{name} is {brief(size)}; it has to be above 0 and finite")
+    for name in (*WHOLE, "accumulator_bytes"):
+        size = getattr(machine, name)
+        whole = isinstance(size, Integral) and not isinstance(size, bool)
+        _require(whole, machine, f"{name} is {brief(size)}; give a whole number")
+    for name, most in MOST.items():
+        size = getattr(machine, name)
+        _require(size <= most, machine, f"{name} is {brief(size)}; give at most {most:,}")
+    for name in set(SIZES) - set(MOST):
+        size, range_ = getattr(machine, name), f"{LEAST_REAL:g} to {MOST_REAL:,.0f}"
+        fits = LEAST_REAL <= size <= MOST_REAL
+        _require(fits, machine, f"{name} is {brief(size)}; give {range_}")
+
+
 def _check_lists(machine: Machine) -> None:
     """Refuse operators that no unit fuses, and widths that are not 1 to 32 and rising."""
     fused, widths = machine.fused, machine.widths
-    listed = f"fused is a list of {', '.join(FUSABLE)}; got {fused!r}"
-    _require(isinstance(fused, tuple) and set(fused) <= set(FUSABLE), machine, listed)
-    whole = isinstance(widths, tuple) and all(isinstance(w, Integral) for w in widths)
+    words = isinstance(fused, tuple) and all(isinstance(name, str) for name in fused)
+    known = words and set(fused) <= set(FUSABLE) and len(set(fused)) == len(fused)
+    listed = f"fused is a list of {', '.join(FUSABLE)}, each once; got {brief(fused)}"
+    _require(known, machine, listed)
+    whole = isinstance(widths, tuple) and all(
+        isinstance(w, Integral) and not isinstance(w, bool) for w in widths
+    )
     rising = whole and list(widths) == sorted({w for w in widths if 1 <= w <= 32})
-    listed = f"widths are whole numbers of 1 to 32, rising; got {widths!r}"
+    listed = f"widths are whole numbers of 1 to 32, rising; got {brief(widths)}"
     _require(bool(widths) and rising, machine, listed)
 
 

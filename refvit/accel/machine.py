@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
-from refvit.accel.hardware import Machine, Passes
+from refvit.accel.hardware import Machine, Passes, brief
 from refvit.accel.presets import KB, MACHINES
 
 __all__ = ["KB", "MACHINES", "Machine", "Passes", "machine", "machine_of", "read_machine"]
@@ -41,7 +41,9 @@ def read_machine(path: str | Path) -> Machine:
         raise FileNotFoundError(f"no machine file {str(path)!r}")
     try:
         about = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise ValueError(f"{str(path)!r} is not TOML of a machine: lists too deep") from None
+    except ValueError as error:  # of TOML, of UTF-8, or a number of over 4,300 digits
         raise ValueError(f"{str(path)!r} is not TOML: {error}") from None
     try:
         return machine_of({"name": path.stem} | about)
@@ -58,28 +60,38 @@ def machine_of(described: Mapping[str, Any]) -> Machine:
     >>> machine_of({"name": "wide", "base": "edge32", "cols": 64}).cols
     64
     """
-    about = dict(described)
+    about = {key: tuple(v) if isinstance(v, list) else v for key, v in described.items()}
     base = about.pop("base", None)
-    if base is not None and base not in MACHINES:  # a file on a file might stand on itself
-        raise ValueError(f"base {base!r} is no preset; there are {', '.join(MACHINES)}")
-    start = {} if base is None else fields_of(machine(base))
     known = [each.name for each in fields(Machine)]
     _refuse_unknown(about, [*known, "base"], "machine")
-    passes = about.pop("passes", {})
-    if isinstance(passes, Passes):
-        passes = asdict(passes)
-    if not isinstance(passes, Mapping):
-        raise ValueError(f"passes are a table of operators; got {passes!r}")
-    _refuse_unknown(passes, [each.name for each in fields(Passes)], "passes")
-    passes = Passes(**(asdict(start.pop("passes", Passes())) | dict(passes)))
-    if base is not None and "source" not in about:
-        changed = [name for name in described if name not in ("name", "base")]
-        start["source"] = f"{base} with other {', '.join(changed)}" if changed else start["source"]
-    about = start | {k: tuple(v) if isinstance(v, list) else v for k, v in about.items()}
-    required = [name for name in known[:11] if name not in about]
+    start = _start(base, [name for name in about if name != "name"])
+    about["passes"] = _passes(start.pop("passes", Passes()), about.pop("passes", {}))
+    required = [name for name in known[:11] if name not in start | about]
     if required:
         raise ValueError(f"a machine needs {', '.join(required)}; or give base, a preset")
-    return Machine(**about, passes=passes)
+    return Machine(**start | about)
+
+
+def _start(base: Any, changed: Sequence[str]) -> dict[str, Any]:
+    """Return the fields of the preset `base`, whose source says what was changed of it."""
+    if base is None:
+        return {}
+    # a file that stood on a file might stand on itself
+    if not isinstance(base, str) or base not in MACHINES:
+        raise ValueError(f"base {brief(base)} is no preset; there are {', '.join(MACHINES)}")
+    start = fields_of(MACHINES[base])
+    if changed:
+        start["source"] = f"{base} with other {', '.join(changed)}"
+    return start
+
+
+def _passes(start: Passes, said: Any) -> Passes:
+    """Return the passes `start` with those that a mapping says."""
+    said = asdict(said) if isinstance(said, Passes) else said
+    if not isinstance(said, Mapping):
+        raise ValueError(f"passes are a table of operators; got {brief(said)}")
+    _refuse_unknown(said, [each.name for each in fields(Passes)], "passes")
+    return replace(start, **said)
 
 
 def fields_of(hardware: Machine) -> dict[str, Any]:
@@ -90,6 +102,6 @@ def fields_of(hardware: Machine) -> dict[str, Any]:
 def _refuse_unknown(said: Iterable[str], known: list[str], what: str) -> None:
     for name in said:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
+            near = difflib.get_close_matches(str(name), known, n=1)
             hint = f", perhaps {near[0]}" if near else f"; there are {', '.join(known)}"
-            raise ValueError(f"{what}: no key {name!r}{hint}")
+            raise ValueError(f"{what}: no key {brief(name)}{hint}")

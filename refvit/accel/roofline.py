@@ -29,7 +29,7 @@ from refvit.accel.workload import Layer, workload
 
 OPS_PER_ELEMENT = {"softmax": 5, "layer_norm": 7, "gelu": 8, "add": 1, "mean": 1}
 FOLLOWS = ("gelu", "add", "softmax")  # fused behind the GEMM that makes what they read
-ENDLESS = replace(MACHINES["edge32"], accumulator_bytes=2**60)  # a roofline knows no capacity
+ENDLESS = replace(MACHINES["edge32"], accumulator_bytes=2**40)  # a roofline knows no capacity
 POSITIONS = "embed"
 
 

@@ -9,31 +9,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from refvit.accel.columns import columns
 from refvit.accel.row import Row
 
 NAMES = {"a": "A", "b": "B", "o": "out"}
+HEADS = (
+    "layer", "unit", "bits", "tile m x k x n", "tiles", "outer loop", "on chip", "prologue",
+    "steady", "epilogue", "stall",
+)  # fmt: skip
+RIGHT = ("tiles", "prologue", "steady", "epilogue", "stall")
 
 
 def schedule(rows: Sequence[Row]) -> str:
-    """Return a line of heads and one for each row."""
-    width = max([21, *(len(row.name) for row in rows)])
-    head = (
-        f"{'layer':<{width}} {'unit':<7}{'bits':<13}{'tile m x k x n':<19}{'tiles':>6}  "
-        f"{'outer loop':<12}{'on chip':<9}{'prologue':>10}{'steady':>12}{'epilogue':>10}"
-        f"{'stall':>12}"
-    )
-    return "\n".join([head, *(_line(row, width) for row in rows)])
+    """Return a line of heads and one for each row; columns are as wide as what they hold."""
+    return "\n".join(columns([HEADS, *map(_cells, rows)], right=RIGHT))
 
 
-def _line(row: Row, width: int) -> str:
+def _cells(row: Row) -> tuple[str, ...]:
     tile = f"{row.tile_m} x {row.tile_k} x {row.tile_n}" if row.tiles else ""
-    count = f"{row.tiles:,}" if row.tiles else ""
     stays = " ".join(NAMES[which] for which in row.resident)
+    times = (row.prologue_cycles, row.steady_cycles, row.epilogue_cycles, row.stall_cycles)
     return (
-        f"{row.name:<{width}} {row.unit:<7}{_widths(row):<13}{tile:<19}{count:>6}  "
-        f"{row.order.removesuffix(' outer'):<12}{stays:<9}{row.prologue_cycles:>10,}"
-        f"{row.steady_cycles:>12,}{row.epilogue_cycles:>10,}{row.stall_cycles:>12,}"
-    )
+        row.name, row.unit, _widths(row), tile, f"{row.tiles:,}" if row.tiles else "",
+        row.order.removesuffix(" outer"), stays, *(f"{cycles:,}" for cycles in times),
+    )  # fmt: skip
 
 
 def _widths(row: Row) -> str:

@@ -42,12 +42,7 @@ def step_gemm(
     >>> step_gemm(np.array([[1, 2]], np.int8), np.array([[3], [4]], np.int8), 2, 1)
     (array([[11]], dtype=int32), 4)
     """
-    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
-        raise ValueError(f"wanted [M, K] and [K, N], got {a.shape} and {b.shape}")
-    if a.dtype != np.int8 or b.dtype != np.int8:
-        raise ValueError(f"operands are int8; got {a.dtype} and {b.dtype}; quantize them first")
-    require_sizes(M=a.shape[0], K=a.shape[1], N=b.shape[1], rows=rows, cols=cols)
-    mapping(a.shape[0], a.shape[1], b.shape[1], dataflow)
+    _check(a, b, rows, cols, dataflow)
     a, b = a.astype(np.int32), b.astype(np.int32)
     watch = watch or _unseen
     if dataflow == "is":
@@ -55,6 +50,16 @@ def step_gemm(
         return product.T, cycles
     array = _output_stationary if dataflow == "os" else _weight_stationary
     return _run(array, a, b, rows, cols, overlap, watch)
+
+
+def _check(a: Int, b: Int, rows: int, cols: int, dataflow: str) -> None:
+    """Refuse operands, sizes and dataflows that no array runs."""
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
+        raise ValueError(f"wanted [M, K] and [K, N], got {a.shape} and {b.shape}")
+    if a.dtype != np.int8 or b.dtype != np.int8:
+        raise ValueError(f"operands are int8; got {a.dtype} and {b.dtype}; quantize them first")
+    require_sizes(M=a.shape[0], K=a.shape[1], N=b.shape[1], rows=rows, cols=cols)
+    mapping(a.shape[0], a.shape[1], b.shape[1], dataflow)
 
 
 def _unseen(cycle: int, moves: Int, works: Int, leaves: Int) -> None:
@@ -106,6 +111,17 @@ def _feed(fold: Int, step: Int, enabled: Int, element: Callable[[int, int, int],
     return np.array([element(f, i, lane) if on else 0 for lane, (f, i, on) in lanes], np.int32)
 
 
+def _chosen(folds: list[tuple[int, int]], only: int | None) -> list[tuple[int, int]]:
+    """Return all folds of a stream, or `only` one; none if there are not so many."""
+    return folds if only is None else folds[only : only + 1]
+
+
+def _start(rows: int, cols: int, registers: int) -> tuple[Int, list[Int]]:
+    """Return the local time of every PE in cycle 0, and its registers, cleared."""
+    local = -np.add.outer(np.arange(rows), np.arange(cols))
+    return local, [np.zeros((rows, cols), np.int32) for _ in range(registers)]
+
+
 def _weight_stationary(
     a: Int, b: Int, rows: int, cols: int, only: int | None, watch: Watch
 ) -> tuple[Int, int]:
@@ -115,11 +131,11 @@ def _weight_stationary(
     """
     time = a.shape[0]
     streams, weights = _tiles(a, time, rows)[0], _tiles(b, rows, cols)
-    folds = [(k, n) for n in range(weights.shape[1]) for k in range(weights.shape[0])]
-    folds = folds if only is None else folds[only : only + 1]
+    folds = _chosen(
+        [(k, n) for n in range(weights.shape[1]) for k in range(weights.shape[0])], only
+    )
     period = max(time, rows) if only is None else ALONE
-    local = -np.add.outer(np.arange(rows), np.arange(cols))
-    shadow, link, held, west, south = (np.zeros((rows, cols), np.int32) for _ in range(5))
+    local, (shadow, link, held, west, south) = _start(rows, cols, 5)
     out = np.zeros((weights.shape[1], time, cols), np.int32)
     left, last, cycle = len(folds) * time * cols, -1, 0
     while left:
@@ -149,12 +165,10 @@ def _output_stationary(
     """
     time = a.shape[1]
     lefts, tops = _tiles(a, rows, time)[:, 0], _tiles(b, time, cols)[0]
-    folds = [(m, n) for n in range(len(tops)) for m in range(len(lefts))]
-    folds = folds if only is None else folds[only : only + 1]
+    folds = _chosen([(m, n) for n in range(len(tops)) for m in range(len(lefts))], only)
     period = max(time, rows) if only is None else ALONE
     wait = period if only is None else time  # from a fold's first operand to its drain
-    local = -np.add.outer(np.arange(rows), np.arange(cols))
-    acc, done, link, west, north = (np.zeros((rows, cols), np.int32) for _ in range(5))
+    local, (acc, done, link, west, north) = _start(rows, cols, 5)
     out = np.zeros((len(lefts), rows, len(tops), cols), np.int32)
     left, last, cycle = len(folds) * rows * cols, -1, 0
     while left:

@@ -113,6 +113,7 @@ def totals(
     bits: int = 8,
     batch: int = 1,
     recipe: Mapping[str, int] | None = None,
+    **options: Any,
 ) -> dict[str, float]:
     """Return totals of `simulate` with these arguments, and its errors: MACs, cycles, bytes, us,
     microjoules and the utilization. Whole numbers are the same, others but for their rounding.
@@ -122,10 +123,10 @@ def totals(
     True
     """
     config = getattr(config, "config", config)
-    found = shortened_totals(config, machine, bits, batch, recipe)
+    found = shortened_totals(config, machine, bits, batch, recipe, options)
     if found is not None:
         return found
-    report = simulate(config, machine, bits, batch, recipe=recipe)
+    report = simulate(config, machine, bits, batch, recipe=recipe, **options)
     return summed(report.rows, (1,) * len(report.rows), report.machine)
 
 
@@ -135,6 +136,7 @@ def shortened_totals(
     bits: int,
     batch: int,
     recipe: Mapping[str, int] | None,
+    options: Mapping[str, Any],
 ) -> dict[str, float] | None:
     """Return the totals by way of the shortened model; None where that is the model itself, or
     where blocks that are to be alike have other widths or cost otherwise."""
@@ -143,7 +145,7 @@ def shortened_totals(
     widths = None if recipe is None else narrowed(config, tuple(recipe.items()))
     if recipe is not None and widths is None:
         return None
-    report = simulate(shortened(config), machine, bits, batch, recipe=widths)
+    report = simulate(shortened(config), machine, bits, batch, recipe=widths, **options)
     rows = report.rows
     times, pairs = counted(config, tuple(row.name for row in rows))
     if not all(cost(rows[a]) == cost(rows[b]) for a, b in pairs):

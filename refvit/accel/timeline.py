@@ -82,17 +82,9 @@ def timeline(
             f"a timeline of {rows * cols} PEs and {cycles} cycles is too large to read; "
             f"ask for a tile of at most {CELLS} PEs x cycles, as in timeline(6, 4, 3, 4, 3)"
         )
-    seen: list[tuple[Int, Int, Int]] = []
+    seen: list[tuple[Int, ...]] = []
     a, b = np.ones((M, K), np.int8), np.ones((K, N), np.int8)
-    step_gemm(
-        a,
-        b,
-        rows,
-        cols,
-        dataflow,
-        overlap,
-        lambda _, moves, works, leaves: seen.append((moves, works, leaves)),
-    )
+    step_gemm(a, b, rows, cols, dataflow, overlap, lambda _, *marks: seen.append(marks))
     moves, works, leaves = (np.array(marks, bool) for marks in zip(*seen, strict=True))
     return Timeline((M, K, N), dataflow, overlap, moves, works, leaves)
 

@@ -11,12 +11,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from numbers import Integral
 from typing import Any
 
 from refvit.models import workload_records
 from refvit.ops.shape_ops import Record
 
 Sources = dict[str, list[tuple[str, int]]]
+MOST_IMAGES = 16_384  # of a batch: with these, cycles of any array fit 64 bits
 VECTOR = ("softmax", "layer_norm", "gelu", "add", "mean")
 
 
@@ -64,8 +66,10 @@ def workload(config: Any, batch: int = 1) -> list[Layer]:
     >>> [layer.name for layer in workload(VARIANTS["deit_tiny"])][:4]
     ['patch_embed', 'embed', 'blocks.0.norm1', 'blocks.0.attn.qkv']
     """
-    if batch < 1:
-        raise ValueError(f"a batch has at least one image; got {batch}")
+    whole = isinstance(batch, Integral) and not isinstance(batch, bool)
+    if not whole or not 1 <= batch <= MOST_IMAGES:
+        few = f"a batch has at least one image and at most {MOST_IMAGES:,}"
+        raise ValueError(f"{few}; got {batch!r}")
     config = getattr(config, "config", config)
     if not hasattr(config, "channels"):
         raise ValueError(f"wanted a model or its configuration, got {config!r}; see VARIANTS")

@@ -3,8 +3,9 @@
 First the whole of a model on every machine preset: "first" in a process that has only imported
 refvit, "cold" with every cache of the accelerator emptied, "warm" with none. The floor, in the same
 process, is the forward on shapes that the workload is read from: no simulation can do with less.
-Each figure is the least of several. `--limit MS` ends with exit code 1 where a first call takes
-longer.
+Each figure is the CPU time of one core, the least of several, so that other work on the machine
+counts little. What is held is 50 ms for all of ViT-B/16 after import: where a first call takes
+longer than `--limit MS` (50) on any machine, that is said and the exit code is 1.
 
 Then one GEMM, side by side with SCALE-Sim 3 where it can be imported: `--scalesim PYTHON` names the
 interpreter of an environment that has it (its release needs NumPy below 2, so refvit's has not).
@@ -27,13 +28,14 @@ from refvit.accel.widths import _defaults
 from refvit.accel.workload import layers_of
 from refvit.models import variant, workload_records
 
+LIMIT = 50.0  # milliseconds
 CACHES = (best_tiling, candidates, _steps, _defaults, layers_of)
 FIRST = """
 import sys, time, refvit
 config = refvit.models.variant(sys.argv[1])
-began = time.perf_counter()
+began = time.process_time()
 refvit.simulate(config, sys.argv[2])
-print((time.perf_counter() - began) * 1e3)
+print((time.process_time() - began) * 1e3)
 """
 CONFIG = """
 [general]
@@ -80,13 +82,13 @@ print((time.perf_counter() - began) * 1e3)
 
 
 def least(function, runs, before=lambda: None):
-    """Return the least milliseconds of `function`, each time after `before`."""
+    """Return the least milliseconds of CPU time of `function`, each time after `before`."""
     best = float("inf")
     for _ in range(runs):
         before()
-        began = time.perf_counter()
+        began = time.process_time()
         function()
-        best = min(best, (time.perf_counter() - began) * 1e3)
+        best = min(best, (time.process_time() - began) * 1e3)
     return best
 
 
@@ -147,7 +149,9 @@ def main():
     parser.add_argument("--model", default="vit_base")
     parser.add_argument("--machine", help="only this one")
     parser.add_argument("--runs", type=int, default=15)
-    parser.add_argument("--limit", type=float, help="milliseconds that a first call may take")
+    parser.add_argument(
+        "--limit", type=float, default=LIMIT, metavar="MS", help="that a first call may take (50)"
+    )
     parser.add_argument("--scalesim", default=sys.executable, metavar="PYTHON")
     parser.add_argument(
         "--gemm", type=int, nargs=3, default=(197, 768, 768), metavar=("M", "K", "N")
@@ -173,7 +177,10 @@ def main():
             "{gemm} on {array} x {array} {dataflow}, {cycles:,} cycles in both: SCALE-Sim "
             "{scalesim_ms:,.0f} ms, refvit {refvit_ms:.4f} ms, {ratio:,.0f} x".format(**beside)
         )
-    slow = [row for row in rows if args.limit is not None and row["first"] > args.limit]
+    slow = [row for row in rows if row["first"] > args.limit]
+    for row in slow:
+        over = f"{row['model']} on {row['machine']} took {row['first']:.1f} ms"
+        print(f"too slow: {over}, {args.limit:g} are held", file=sys.stderr)
     sys.exit(int(bool(slow)))
 
 
