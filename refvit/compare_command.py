@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from refvit.command import add_running, calibration_images, check_jobs, float_model, processes
-from refvit.compare import compare, table
+from refvit.compare import RECIPES, compare, table
 from refvit.evaluate import CALIBRATION, evaluate
 from refvit.files import read_json, writable
 from refvit.methods import METHODS
@@ -20,14 +20,7 @@ from refvit.sources import parse_source
 
 def add_compare(parser: argparse.ArgumentParser) -> None:
     """Add the data, the grid, and what makes it long: images, processes, a file to resume from."""
-    parser.add_argument("--data", default="shapes10", help="shapes10, idx:DIR or folder:DIR")
-    parser.add_argument(
-        "--methods", nargs="+", default=list(METHODS), metavar="NAME", help=", ".join(METHODS)
-    )
-    parser.add_argument(
-        "--recipes", nargs="+", default=["w8a8", "w6a6", "w4a8", "w4a4"], metavar="NAME",
-        help=f"{', '.join(PRESETS)}, or TOML files",
-    )  # fmt: skip
+    add_grid(parser, "methods", tuple(METHODS), f"{', '.join(METHODS)} (all)", RECIPES)
     parser.add_argument("--outliers", type=float, metavar="FACTOR", help="inject outliers first")
     parser.add_argument("--count", type=int, default=1000, metavar="N", help="test images (1000)")
     parser.add_argument(
@@ -35,6 +28,23 @@ def add_compare(parser: argparse.ArgumentParser) -> None:
         help=f"images of the data to calibrate on ({CALIBRATION})",
     )  # fmt: skip
     add_running(parser)
+
+
+def add_grid(
+    parser: argparse.ArgumentParser,
+    rows: str,
+    usual: Sequence[str],
+    names: str,
+    recipes: Sequence[str],
+) -> None:
+    """Add the data and the grid: its rows, whose `names` are the help of their option, `usual`
+    where none are asked for, and the recipes."""
+    parser.add_argument("--data", default="shapes10", help="shapes10, idx:DIR or folder:DIR")
+    parser.add_argument(f"--{rows}", nargs="+", default=list(usual), metavar="NAME", help=names)
+    parser.add_argument(
+        "--recipes", nargs="+", default=list(recipes), metavar="NAME",
+        help=f"{', '.join(PRESETS)}, or TOML files ({' '.join(recipes)})",
+    )  # fmt: skip
 
 
 def run_compare(args: argparse.Namespace) -> tuple[str, Any]:
