@@ -53,7 +53,7 @@ class TrainRecipe:
     difficulty: float = say("of shapes10, 0 to 1", DIFFICULTY)
     seed: int = say("of weights and images", 0)
     start: str = say("model to go on from, in place of random weights", "")
-    damping: float = say("pull of weights to their codes, with qat", 0.0)
+    damping: float = say("pull of weights to their codes at the end of qat", 0.0)
     qat: str = say("recipe of quantization-aware training, as w4a4, none for float", "")
     method: str = say("what finds the grids that qat starts from", "fitted")
     calibration: int = say("images that it looks at", 256)
