@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -73,14 +74,24 @@ def run_compare(args: argparse.Namespace) -> tuple[str, Any]:
 
 @contextmanager
 def resumable(kept: Path | None) -> Iterator[None]:
-    """Add to a KeyboardInterrupt of the block how many cells are in the file `kept`."""
+    """Add to a KeyboardInterrupt of the block how many cells are in the file `kept`, and which
+    files beside it hold a training that was stopped."""
     try:
         yield
     except KeyboardInterrupt:
-        if kept is None or not kept.exists():
+        held = [] if kept is None else held_by(kept)
+        if not held:
             raise
+        said = f"{' and '.join(held)}, and the same command goes on from there"
+        raise KeyboardInterrupt(said) from None
+
+
+def held_by(kept: Path) -> list[str]:
+    """Return what `kept` and the states of its trainings keep, in words."""
+    found = []
+    if kept.exists():
         count = len(read_json(kept).get("cells", ()))
-        raise KeyboardInterrupt(
-            f"{str(kept)!r} keeps {count:,} {'cell' if count == 1 else 'cells'}, and the same "
-            "command goes on from there"
-        ) from None
+        found.append(f"{str(kept)!r} keeps {count:,} {'cell' if count == 1 else 'cells'}")
+    states = sorted(kept.parent.glob(f"{escape(kept.name)}.*.state"))
+    return found + [f"{str(state)!r} a training" if found else f"{str(state)!r} keeps a training"
+                    for state in states]  # fmt: skip

@@ -40,7 +40,8 @@ def add_synthesize(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new directory")
     parser.add_argument("--steps", type=int, default=STEPS, help=f"of each batch ({STEPS})")
     parser.add_argument("--batch", type=int, default=BATCH, help=f"images at a time ({BATCH})")
-    parser.add_argument("--entropy", type=float, default=1.0, help="what patch entropy counts (1)")
+    about = "what patch entropy counts beside the class, 0 for nothing (1)"
+    parser.add_argument("--entropy", type=float, default=1.0, metavar="X", help=about)
     parser.add_argument("--seed", type=int, default=0, help="of noise, classes and moves (0)")
 
 

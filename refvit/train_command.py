@@ -6,6 +6,7 @@ import argparse
 import hashlib
 import json
 import shlex
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
@@ -28,6 +29,10 @@ EVALUATION = 10_000
 
 def add_train(parser: argparse.ArgumentParser) -> None:
     """Add the recipe, one option per field of it, and where to read and write."""
+    parser.epilog = (
+        "What stands in brackets is so unless RECIPE says otherwise; an option here decides. "
+        "With --qat and --from MODEL the file is an engine."
+    )
     names = ", ".join(recipe_names())
     parser.add_argument(
         "recipe", metavar="RECIPE", nargs="?",
@@ -60,7 +65,9 @@ def run_train(args: argparse.Namespace) -> tuple[str, Any]:
     check_out(args.out, recipe)
     if args.test < 1:
         raise ValueError(f"--test is at least 1 image, got {args.test}")
-    with resumable_training(state_of(args.out)):
+    with resumable_training(state_of(args.out)), warnings.catch_warnings():
+        # What overflows ends in a loss that is not finite, which the run refuses in one line.
+        warnings.simplefilter("ignore", RuntimeWarning)
         if not recipe.start:
             return run_new(recipe, args, name, given)
         recipe = replace(recipe, data="idx" if args.data else "shapes10")

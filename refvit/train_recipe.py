@@ -87,11 +87,13 @@ class TrainRecipe:
     def _check_numbers(self) -> None:
         if self.shards < 1 or self.batch % self.shards:
             raise ValueError(f"a batch of {self.batch} cannot be cut into {self.shards} shards")
-        if self.batch < 1 or self.images < self.batch or self.pool < 0:
+        if self.batch < 1 or self.images < self.batch:
             raise ValueError(
-                "a run sees at least one batch, of a pool that is not below 0; got "
-                f"{self.images} images in {self.batch}s, pool {self.pool}"
+                f"a run sees at least one batch of at least 1 image; got {self.images} images and "
+                f"a batch of {self.batch}: more images or a smaller batch"
             )
+        if self.pool < 0:
+            raise ValueError(f"a pool is at least 1 image, or 0 for all there are; got {self.pool}")
         if not (0 < self.rate < math.inf and 0 < self.clip < math.inf):
             raise ValueError(f"rate and clip are above 0; got {self}")
         if not (0 <= self.decay < 1 and 0 <= self.ema < 1):

@@ -27,12 +27,13 @@ def restored(recipe: TrainRecipe, tensors: Arrays, path: Path | None, begins: st
     if path is None or not path.exists():
         return start
     stored, meta = read_tensors(path)
-    if not _is_of(recipe, meta.get("recipe", "")):
-        raise ValueError(f"{path} belongs to another run ({meta.get('recipe')}); name a new file")
+    other = _difference(recipe, meta.get("recipe", ""))
+    if other is not None:
+        raise ValueError(f"{path} belongs to another run: {other}; name a new --out, or delete it")
     if meta.get("begins", begins) != begins:
         raise ValueError(
             f"{path} belongs to another run: its images, or the weights and grids it began with, "
-            "were others; name a new file"
+            "were others; name a new --out, or delete it"
         )
     kinds = PARTS if recipe.ema else PARTS[:3]
     wanted = {f"{kind}/{name}" for kind in kinds for name in start.params}
@@ -42,13 +43,18 @@ def restored(recipe: TrainRecipe, tensors: Arrays, path: Path | None, begins: st
     return TrainState(int(meta["step"]), *parts, *([] if recipe.ema else [{}]))
 
 
-def _is_of(recipe: TrainRecipe, said: str) -> bool:
-    """Whether a state whose file says `said` is of this recipe; what it does not say is what a run
-    does that asks for nothing else."""
+def _difference(recipe: TrainRecipe, said: str) -> str | None:
+    """Return how the recipe `said` by a state differs from `recipe`, None if it does not; what it
+    does not say is what a run does that asks for nothing else."""
+    asked = asdict(recipe)
     try:
-        return bool(asdict(TrainRecipe()) | json.loads(said) == asdict(recipe))
+        held = asdict(TrainRecipe()) | json.loads(said)
     except (json.JSONDecodeError, TypeError):
-        return False
+        return "its recipe cannot be read"
+    if unknown := sorted(held.keys() - asked.keys()):
+        return f"its recipe has {', '.join(unknown)}, which recipes do not have here"
+    parts = [f"{k} {held[k]!r}, asked is {v!r}" for k, v in asked.items() if held[k] != v]
+    return "its " + ", ".join(parts) if parts else None
 
 
 def save(recipe: TrainRecipe, state: TrainState, path: Path | None, begins: str) -> None:

@@ -16,6 +16,7 @@ import pytest
 import refvit
 from refvit.cli import main
 from refvit.compare import Cell, compare, compare_cell, table, weight_bytes
+from refvit.compare_command import resumable
 from refvit.evaluate import Task, run_task
 from refvit.quant import (
     PRESETS,
@@ -191,6 +192,23 @@ def test_a_stopped_command_says_what_is_kept(tmp_path, staged, capsys):
     assert capsys.readouterr().err == f"\n{said}\n"
     assert main(argv) == 130
     assert capsys.readouterr().err == "\nrefvit: stopped\n"
+
+
+def test_a_stopped_table_names_the_trainings_that_are_kept_beside_it(tmp_path):
+    kept = tmp_path / "routes[1].json"
+    state = tmp_path / "routes[1].json.w4a4.320.state"
+    (tmp_path / "routes1.json.w4a4.320.state").touch()  # of another table
+    for files, said in (
+        ([], ""),
+        ([state], f"{str(state)!r} keeps a training, and the same command goes on from there"),
+        ([kept], f"{str(kept)!r} keeps 1 cell and {str(state)!r} a training, and the same command "
+                 "goes on from there"),
+    ):  # fmt: skip
+        for file in files:
+            file.write_text('{"cells": [{}]}')
+        with pytest.raises(KeyboardInterrupt) as stop, resumable(kept):
+            raise KeyboardInterrupt
+        assert str(stop.value) == said
 
 
 class Reader(pickle.Unpickler):

@@ -111,8 +111,10 @@ def test_a_state_that_does_not_know_a_field_has_its_default(tmp_path):
 
 def test_a_state_of_another_recipe_is_refused(tmp_path):
     train(RECIPE, tmp_path / "state", Shapes10())
-    with pytest.raises(ValueError, match="belongs to another run"):
-        train(dataclasses.replace(RECIPE, seed=1), tmp_path / "state", Shapes10())
+    other = dataclasses.replace(RECIPE, seed=1, rate=0.5)
+    said = r"belongs to another run: its rate 0\.002, asked is 0\.5, seed 0, asked is 1; name a new"
+    with pytest.raises(ValueError, match=said):
+        train(other, tmp_path / "state", Shapes10())
     meta = {"recipe": json.dumps(dataclasses.asdict(RECIPE)), "step": "3"}
     write_tensors(tmp_path / "part", {"param/head.bias": np.zeros(10)}, meta)
     with pytest.raises(ValueError, match="not a whole training state"):

@@ -1,6 +1,9 @@
 """`refvit train --from`: training that goes on from a model, on grids or without."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -88,6 +91,11 @@ def test_a_float_model_goes_on_without_grids(tmp_path, capsys):
         (["--qat", "w4a4", "--from", "nano_vit", "--damping", "inf"], "not below 0, calibration"),
         (["--qat", "w4a4", "--from", "nano_vit", "--calibration", "0"], "at least 1 image"),
         (["--qat", "w4a4", "--from", "nano_vit", "--test", "0"], "--test is at least 1 image"),
+        (
+            ["--qat", "w4a4", "--from", "nano_vit", "--images", "10"],
+            "got 10 images and a batch of 32: more images or a smaller batch",
+        ),
+        (["--qat", "w4a4", "--from", "nano_vit", "--pool", "-1"], "0 for all there are; got -1"),
         (["qat"], "is for training that learns from a teacher"),
     ],
 )
@@ -152,3 +160,15 @@ def test_a_stopped_training_names_the_state_it_goes_on_from(tmp_path, capsys, mo
     assert main(argv) == 0
     assert len(steps) == 1 + 2 + 3
     capsys.readouterr()
+
+
+def test_a_rate_that_is_too_high_is_one_line(tmp_path):
+    """In a process of its own, where nothing stands between NumPy's warnings and the user."""
+    argv = ["train", "nano_vit", "--from", "nano_vit", "--rate", "1e30", "--warmup", "0",
+            "--images", "32", "--batch", "8", "--out", str(tmp_path / "x.safetensors")]  # fmt: skip
+    ran = subprocess.run(
+        [sys.executable, "-m", "refvit", *argv], capture_output=True, text=True,
+        cwd=Path(refvit.__file__).parents[1],
+    )  # fmt: skip
+    assert ran.returncode == 2
+    assert ran.stderr == "refvit: error: the loss is nan after step 0; lower the rate\n"

@@ -59,7 +59,9 @@ class Turns:
 def run(model, learnable, args, falls, strength):
     """Return the share of weights that turned back twice or more, and the two top-1s."""
     student = student_of(learnable, model, strength)
-    recipe = TrainRecipe(images=args.steps * 128, distill="soft", alpha=0.5, temperature=2.0)
+    recipe = TrainRecipe(
+        images=args.steps * 128, distill="soft", temperature=2.0, start="nano_vit", qat=args.recipe
+    )
     teacher = lambda images: model(model.preprocess.normalise(images))  # noqa: E731
     state, optimiser = fresh(learnable.tensors, True), AdamW(decay=0.0, ema=0.99)
     turns, bar = None, Progress("train", args.steps, "steps")
