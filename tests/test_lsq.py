@@ -115,6 +115,31 @@ def test_the_gradient_of_a_step_does_not_depend_on_how_many_images_there_are(kin
     assert by(x) == pytest.approx(plain / np.sqrt(5 * 7 * hi))
 
 
+@given(u=lists, by=st.floats(1e-3, 10))
+def test_the_gradient_scale_multiplies_what_is_learned_and_nothing_else(u, by):
+    leaves = np.array(u), np.array(0.7), np.array(1.3)
+
+    def at(scale):
+        return grads_of(1.0, *leaves, run=lambda v, s, z: lsq(v, s, z, 0, 7, scale))
+
+    (dx, *once), (same, *times) = at(1.0), at(by)
+    assert np.array_equal(dx, same)
+    np.testing.assert_allclose(times, by * np.array(once), rtol=1e-12)
+    grid = LogSqrt2Grid(0.7, 4)
+    for scale, wanted in ((1.0, 1.0), (by, by)):
+        _, found = grads_of(1.0, *leaves[:2], run=lambda v, s, k=scale: scaled(v, s, grid, k))
+        _, plain = grads_of(1.0, *leaves[:2], run=lambda v, s: scaled(v, s, grid, 1.0))
+        assert found == pytest.approx(wanted * plain)
+
+
+def test_of_a_weight_with_one_step_all_values_count():
+    """Not those of a row, as of an activation."""
+    x, step = np.arange(6.0).reshape(2, 3), np.array(0.4)
+    (plain,) = grads_of(1.0, step, run=lambda s: lsq(x, s, None, -8, 7, 1.0))
+    (found,) = grads_of(1.0, step, run=lambda s: LearnedGrid(QParams(0.4, 4), s, count=6).round(x))
+    assert found == pytest.approx(plain / np.sqrt(6 * 7))
+
+
 def test_a_step_that_many_values_share_learns_by_the_root_of_their_number():
     """Esser et al., section 2.2: 1 / sqrt(N Qp); of a weight, N is that of one channel."""
     grid = QParams(np.array([0.1, 0.2]), 4, axis=0)
