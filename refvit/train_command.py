@@ -38,13 +38,7 @@ def add_train(parser: argparse.ArgumentParser) -> None:
         "recipe", metavar="RECIPE", nargs="?",
         help=f"a TOML file, or {names} (nano_vit; qat with --qat)",
     )  # fmt: skip
-    for field in fields(TrainRecipe):
-        if field.name != "data":
-            about = f"{field.metadata['help']} ({field.default})"
-            parser.add_argument(
-                f"--{option(field.name)}", dest=f"train_{field.name}", type=type(field.default),
-                default=argparse.SUPPRESS, help=about.replace("%", "%%"), metavar="VALUE",
-            )  # fmt: skip
+    add_fields(parser)
     parser.add_argument("--data", type=Path, metavar="DIR", help="folder of the IDX files")
     parser.add_argument(
         "--out", type=Path, metavar="FILE", required=True,
@@ -54,6 +48,17 @@ def add_train(parser: argparse.ArgumentParser) -> None:
         "--test", type=int, default=EVALUATION, metavar="N",
         help=f"fresh test images for the card ({EVALUATION})",
     )  # fmt: skip
+
+
+def add_fields(parser: argparse.ArgumentParser) -> None:
+    """Add an option for each field of a recipe but `data`, which says --data."""
+    for field in fields(TrainRecipe):
+        if field.name != "data":
+            about = f"{field.metadata['help']} ({field.default})"
+            parser.add_argument(
+                f"--{option(field.name)}", dest=f"train_{field.name}", type=type(field.default),
+                default=argparse.SUPPRESS, help=about.replace("%", "%%"), metavar="VALUE",
+            )  # fmt: skip
 
 
 def run_train(args: argparse.Namespace) -> tuple[str, Any]:

@@ -67,6 +67,7 @@ class TrainRecipe:
         if self.qat and not self.start:
             raise ValueError(f"qat {self.qat!r} quantizes a trained model; name it with --from")
         self._check_model()
+        self._check_sizes()
         self._check_numbers()
         self._check_uses()
         parse(self.augment)
@@ -84,7 +85,7 @@ class TrainRecipe:
                 if not used and value != getattr(TrainRecipe, name):
                     raise ValueError(f"{name} {value!r} is for training that {by}")
 
-    def _check_numbers(self) -> None:
+    def _check_sizes(self) -> None:
         if self.shards < 1 or self.batch % self.shards:
             raise ValueError(f"a batch of {self.batch} cannot be cut into {self.shards} shards")
         if self.batch < 1 or self.images < self.batch:
@@ -94,6 +95,8 @@ class TrainRecipe:
             )
         if self.pool < 0:
             raise ValueError(f"a pool is at least 1 image, or 0 for all there are; got {self.pool}")
+
+    def _check_numbers(self) -> None:
         if not (0 < self.rate < math.inf and 0 < self.clip < math.inf):
             raise ValueError(f"rate and clip are above 0; got {self}")
         if not (0 <= self.decay < 1 and 0 <= self.ema < 1):
