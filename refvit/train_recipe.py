@@ -98,7 +98,7 @@ class TrainRecipe:
 
     def _check_numbers(self) -> None:
         if not (0 < self.rate < math.inf and 0 < self.clip < math.inf):
-            raise ValueError(f"rate and clip are above 0; got {self}")
+            raise ValueError(f"rate and clip are above 0; got {self.rate} and {self.clip}")
         if not (0 <= self.decay < 1 and 0 <= self.ema < 1):
             raise ValueError(f"decay and ema lie in [0, 1); got {self.decay} and {self.ema}")
         if self.warmup < 0 or not 0 <= self.damping < math.inf or self.calibration < 1:
@@ -109,8 +109,8 @@ class TrainRecipe:
         shares = (self.difficulty, self.smoothing, self.alpha)
         if not all(0 <= share <= 1 for share in shares) or self.smoothing == 1 or self.seed < 0:
             raise ValueError(
-                "difficulty and smoothing lie in [0, 1], as does alpha; seed is not below 0; "
-                f"got {self}"
+                "difficulty and alpha lie in [0, 1], smoothing in [0, 1); seed is not below 0; got "
+                f"{self.difficulty}, {self.alpha}, {self.smoothing} and {self.seed}"
             )
         if not 0 < self.temperature < math.inf:
             raise ValueError(f"a temperature is above 0; got {self.temperature}")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import refvit
-from refvit.autodiff import Var, value_and_gradients
+from refvit.autodiff import Var, backward, value_and_gradients
 from refvit.methods import changed, resolved
 from refvit.optim import AdamW, fresh
 from refvit.quant import (
@@ -18,7 +18,7 @@ from refvit.quant import (
     fake_quantize,
     quantize_model,
 )
-from refvit.quant.lsq import Straight
+from refvit.quant.lsq import Straight, lsq
 from refvit.quant.qat import annealed
 from refvit.sources import Shapes10, pixels_of
 from refvit.train import Batch, Student, gradients, train
@@ -190,6 +190,25 @@ def test_damping_alone_brings_weights_to_codes(model, pixels):
         _, grads = value_and_gradients(learnable.damping, state.params)
         state = optimiser.update(state, grads, 1e-3)
     assert learnable.damping(state.params) < 0.7 * learnable.damping(learnable.tensors)
+
+
+@pytest.mark.parametrize("axis", [0, None], ids=["per channel", "per tensor"])
+def test_a_step_learns_by_the_number_of_weights_that_share_it(model, pixels, axis):
+    """Esser et al. 2020, section 2.2, through the tap and the logarithm; of an activation those of
+    one image share it."""
+    recipe = Recipe("r", {"*.weight": Spec(4, axis=axis), "*": Spec(8)})
+    learnable = Learnable(quantize_model(model, pixels, recipe))
+    image = np.random.default_rng(0).standard_normal((3, 65, 48)).astype(np.float32)
+    weight = learnable.tensors["head.weight"]
+    shared = weight.size if axis is None else weight.shape[1]
+    for site, x, count in (("head.weight", weight, shared), ("blocks.0.add1", image, 65 * 48)):
+        grid, leaves = learnable.start.qparams[site], dict(learnable.tensors)
+        leaf = leaves[site + "@step"] = Var(leaves[site + "@step"])
+        backward(np.sum(learnable.tap(leaves)(site, x)))
+        step = Var(np.exp(learnable.tensors[site + "@step"]))
+        along = step if grid.axis is None else step.reshape(-1, 1)
+        backward(np.sum(lsq(x, along, None, grid.lo, grid.hi, 1 / np.sqrt(count * grid.hi))))
+        np.testing.assert_allclose(leaf.grad, step.grad * step.value, rtol=1e-5)
 
 
 def test_damping_rises_by_half_a_cosine_after_a_quarter():
