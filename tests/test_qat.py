@@ -19,6 +19,7 @@ from refvit.quant import (
     quantize_model,
 )
 from refvit.quant.lsq import Straight, lsq
+from refvit.quant.operands import linears
 from refvit.quant.qat import annealed
 from refvit.sources import Shapes10, pixels_of
 from refvit.train import Batch, Student, gradients, train
@@ -146,6 +147,29 @@ def test_what_is_trained_is_what_settles(model, pixels, recipe):
         start = fake_quantize(x, learnable.start.qparams[site])
         changed_sites += not np.allclose(found, start, atol=1e-4)
     assert changed_sites > 0.8 * sum(q.bits < 9 for q in settled.qparams.values())
+
+
+@pytest.mark.parametrize(("learned", "code"), [(2.6, 3), (2.4, 2), (-30.0, -8), (99.0, 7)])
+def test_a_zero_point_settles_on_the_nearest_code(model, pixels, learned, code):
+    learnable = Learnable(quantize_model(model, pixels[:8], ASYMMETRIC))
+    site = "blocks.1.mlp.act"
+    found = learnable.settled(learnable.tensors | {site + "@zero_point": np.float32(learned)})
+    assert found.qparams[site].zero_point == code
+
+
+def test_a_bias_settles_on_the_product_of_the_steps_that_were_learned(model, pixels):
+    """One accumulator holds it and the products: Jacob et al. 2018, section 2.4."""
+    learnable, rng = Learnable(quantize_model(model, pixels[:8], "w4a4")), np.random.default_rng(0)
+    moved = {
+        name: t + rng.normal(size=t.shape).astype(np.float32) if name.endswith("@step") else t
+        for name, t in learnable.tensors.items()
+    }
+    grids, first = learnable.settled(moved).qparams, learnable.start.qparams
+    for record in linears(model):
+        site, x = record.site, record.inputs[0]
+        scale = grids[f"{site}.weight"].scale * grids[x].scale
+        np.testing.assert_allclose(grids[f"{site}.bias"].scale, scale, rtol=1e-12)
+        assert not np.allclose(grids[f"{site}.bias"].scale, first[f"{site}.bias"].scale, rtol=0.01)
 
 
 @pytest.mark.parametrize("recipe", [PRESETS["w4a4"], CROWDED])
