@@ -157,6 +157,24 @@ def test_a_zero_point_settles_on_the_nearest_code(model, pixels, learned, code):
     assert found.qparams[site].zero_point == code
 
 
+def test_weights_settle_as_they_were_learned(model, pixels):
+    learnable = Learnable(quantize_model(model, pixels[:8], "w4a4"))
+    moved = {name: t + np.float32(0.01) for name, t in learnable.tensors.items()}
+    found = dict(learnable.settled(moved).params.items())
+    assert found.keys() == dict(model.params.items()).keys()
+    assert all(np.array_equal(t, moved[name]) for name, t in found.items())
+
+
+def test_steps_of_groups_stay_as_calibration_found_them(model, pixels):
+    grouped = Recipe("r", {"*.weight": Spec(4, axis=0, group=16), "*": Spec(8)})
+    start = quantize_model(model, pixels[:8], grouped)
+    learnable = Learnable(start)
+    name = "head.weight"
+    assert name + "@step" not in learnable.tensors
+    assert isinstance(learnable.tap(learnable.tensors).qparams[name], Straight)
+    assert learnable.settled(learnable.tensors).qparams[name] is start.qparams[name]
+
+
 def test_a_bias_settles_on_the_product_of_the_steps_that_were_learned(model, pixels):
     """One accumulator holds it and the products: Jacob et al. 2018, section 2.4."""
     learnable, rng = Learnable(quantize_model(model, pixels[:8], "w4a4")), np.random.default_rng(0)
