@@ -149,9 +149,38 @@ def restored(
         cells = [cell_of(kind, entry) for entry in found["cells"]]
     except ValueError as error:
         raise ValueError(f"{str(kept)!r} is not a grid of cells: {error}") from None
-    first, second, *_ = get_type_hints(kind)
-    known = {(getattr(c, first), getattr(c, second)): c for c in cells}
-    return known, {key: found[key] | asked[key] for key in asked}
+    return {key_of(c): c for c in cells}, {key: found[key] | asked[key] for key in asked}
+
+
+def key_of(cell: Any) -> Key:
+    """Return the first two fields of a cell."""
+    first, second, *_ = get_type_hints(type(cell))
+    return getattr(cell, first), getattr(cell, second)
+
+
+def grid_table(
+    cells: Sequence[Cell],
+    corner: str,
+    head: Callable[[str], str],
+    shown: Callable[[Cell | None], str],
+    foot: str,
+    size: Callable[[int], str],
+) -> str:
+    """Return a table with a row for each first and a column for each second key of `cells`, and the
+    bytes of each column in its last row.
+
+    Each cell is `shown`, None where there is none; `head` and `size` are as wide. `corner` and
+    `foot`, padded to one width, begin the first and the last row.
+    """
+    found = {key_of(cell): cell for cell in cells}
+    rows, columns = (list(dict.fromkeys(names)) for names in zip(*found, strict=True))
+    sizes = {column: cell.bytes for (_, column), cell in reversed(found.items())}
+    lines = [corner + "".join(map(head, columns))]
+    for row in rows:
+        each = "".join(shown(found.get((row, column))) for column in columns)
+        lines.append(f"{row:<{len(corner)}}{each}")
+    lines.append(foot + "".join(size(sizes[column]) for column in columns))
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def difference(found: dict[str, Any], about: dict[str, Any]) -> str | None:

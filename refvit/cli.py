@@ -222,6 +222,6 @@ COMMANDS: dict[str, tuple[Command, str, Callable[[Any], None]]] = {
                  add_validate),
     "simulate": (run_simulate, "cycles, traffic and energy of every layer", _with(add_simulate)),
     "explore": (run_explore, "machines times recipes, and the Pareto front", _with(add_explore)),
-    "train": (run_train, "train a model on shapes10, resumable", add_train),
+    "train": (run_train, "train a model, or on from one, also quantized", add_train),
     "pull": (run_pull, "download a model of the Hugging Face Hub", add_pull),
 }  # fmt: skip

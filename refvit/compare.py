@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from refvit.cells import filled, identity
+from refvit.cells import filled, grid_table, identity
 from refvit.evaluate import CALIBRATION, evaluate
 from refvit.methods import METHODS, method
 from refvit.model import Model
@@ -21,6 +21,7 @@ from refvit.quant import QParams, QuantizedModel, packed_bytes
 from refvit.quant.recipe import recipe as find_recipe
 from refvit.sources import Source, pixels_of
 
+RECIPES = ("w8a8", "w6a6", "w4a8", "w4a4")
 SIGNAL = 50  # test images whose logits are compared with the float ones
 
 
@@ -72,7 +73,7 @@ def compare(
     model: Model,
     source: Source,
     methods: Sequence[str] = tuple(METHODS),
-    recipes: Sequence[str] = ("w8a8", "w6a6", "w4a8", "w4a4"),
+    recipes: Sequence[str] = RECIPES,
     count: int | None = 1000,
     executor: Executor | None = None,
     kept: Path | None = None,
@@ -100,13 +101,11 @@ def compare(
 def table(cells: Sequence[Cell]) -> str:
     """Return a row for each method, and for each recipe top-1 and the logits' decibels; a dash
     where there is no cell."""
-    recipes = list(dict.fromkeys(cell.recipe for cell in cells))
-    found = {(cell.method, cell.recipe): cell for cell in cells}
-    lines = [f"{'method':<13}" + "".join(f"{recipe:>18}" for recipe in recipes)]
-    for name in dict.fromkeys(cell.method for cell in cells):
-        row = (found.get((name, recipe)) for recipe in recipes)
-        shown = (f"{c.top1:>9.2%}{c.sqnr:>6.1f} dB" if c else f"{'-':>9}{'':>9}" for c in row)
-        lines.append((f"{name:<13}" + "".join(shown)).rstrip())
-    sizes = (next(c.bytes for c in cells if c.recipe == recipe) for recipe in recipes)
-    lines.append(f"{'weights':<13}" + "".join(f"{size:>12,} bytes" for size in sizes))
-    return "\n".join(lines)
+
+    def shown(cell: Cell | None) -> str:
+        return f"{cell.top1:>9.2%}{cell.sqnr:>6.1f} dB" if cell else f"{'-':>9}{'':>9}"
+
+    return grid_table(
+        cells, f"{'method':<13}", "{:>18}".format, shown, f"{'weights':<13}",
+        "{:>12,} bytes".format,
+    )  # fmt: skip

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from glob import escape
 from pathlib import Path
 from typing import Any
 
 from refvit.command import add_running, calibration_images, check_jobs, float_model, processes
-from refvit.compare import compare, table
+from refvit.compare import RECIPES, compare, table
 from refvit.evaluate import CALIBRATION, evaluate
 from refvit.files import read_json, writable
 from refvit.methods import METHODS
@@ -20,14 +21,7 @@ from refvit.sources import parse_source
 
 def add_compare(parser: argparse.ArgumentParser) -> None:
     """Add the data, the grid, and what makes it long: images, processes, a file to resume from."""
-    parser.add_argument("--data", default="shapes10", help="shapes10, idx:DIR or folder:DIR")
-    parser.add_argument(
-        "--methods", nargs="+", default=list(METHODS), metavar="NAME", help=", ".join(METHODS)
-    )
-    parser.add_argument(
-        "--recipes", nargs="+", default=["w8a8", "w6a6", "w4a8", "w4a4"], metavar="NAME",
-        help=f"{', '.join(PRESETS)}, or TOML files",
-    )  # fmt: skip
+    add_grid(parser, "methods", tuple(METHODS), f"{', '.join(METHODS)} (all)", RECIPES)
     parser.add_argument("--outliers", type=float, metavar="FACTOR", help="inject outliers first")
     parser.add_argument("--count", type=int, default=1000, metavar="N", help="test images (1000)")
     parser.add_argument(
@@ -35,6 +29,23 @@ def add_compare(parser: argparse.ArgumentParser) -> None:
         help=f"images of the data to calibrate on ({CALIBRATION})",
     )  # fmt: skip
     add_running(parser)
+
+
+def add_grid(
+    parser: argparse.ArgumentParser,
+    rows: str,
+    usual: Sequence[str],
+    names: str,
+    recipes: Sequence[str],
+) -> None:
+    """Add the data and the grid: its rows, whose `names` are the help of their option, `usual`
+    where none are asked for, and the recipes."""
+    parser.add_argument("--data", default="shapes10", help="shapes10, idx:DIR or folder:DIR")
+    parser.add_argument(f"--{rows}", nargs="+", default=list(usual), metavar="NAME", help=names)
+    parser.add_argument(
+        "--recipes", nargs="+", default=list(recipes), metavar="NAME",
+        help=f"{', '.join(PRESETS)}, or TOML files ({' '.join(recipes)})",
+    )  # fmt: skip
 
 
 def run_compare(args: argparse.Namespace) -> tuple[str, Any]:
@@ -63,14 +74,24 @@ def run_compare(args: argparse.Namespace) -> tuple[str, Any]:
 
 @contextmanager
 def resumable(kept: Path | None) -> Iterator[None]:
-    """Add to a KeyboardInterrupt of the block how many cells are in the file `kept`."""
+    """Add to a KeyboardInterrupt of the block how many cells are in the file `kept`, and which
+    files beside it hold a training that was stopped."""
     try:
         yield
     except KeyboardInterrupt:
-        if kept is None or not kept.exists():
+        held = [] if kept is None else held_by(kept)
+        if not held:
             raise
+        said = f"{' and '.join(held)}, and the same command goes on from there"
+        raise KeyboardInterrupt(said) from None
+
+
+def held_by(kept: Path) -> list[str]:
+    """Return what `kept` and the states of its trainings keep, in words."""
+    found = []
+    if kept.exists():
         count = len(read_json(kept).get("cells", ()))
-        raise KeyboardInterrupt(
-            f"{str(kept)!r} keeps {count:,} {'cell' if count == 1 else 'cells'}, and the same "
-            "command goes on from there"
-        ) from None
+        found.append(f"{str(kept)!r} keeps {count:,} {'cell' if count == 1 else 'cells'}")
+    states = sorted(kept.parent.glob(f"{escape(kept.name)}.*.state"))
+    return found + [f"{str(state)!r} a training" if found else f"{str(state)!r} keeps a training"
+                    for state in states]  # fmt: skip

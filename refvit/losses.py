@@ -46,9 +46,9 @@ def soft_distillation(logits: Any, teacher: NDArray[Any], temperature: float = 3
     kind = logits.dtype.type
     known = log_softmax(teacher / kind(temperature))
     apart = known - log_softmax(logits / kind(temperature))
-    with np.errstate(under="ignore"):
+    with np.errstate(under="ignore"):  # what the teacher rules out counts for rightly nothing
         weight = np.exp(known) * kind(temperature**2)
-    return np.sum(weight * apart) / kind(len(teacher))
+        return np.sum(weight * apart) / kind(len(teacher))
 
 
 DISTILLATIONS = {"hard": hard_distillation, "soft": soft_distillation}

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refvit.cells import filled, identity
+from refvit.cells import filled, grid_table, identity
 from refvit.compare import weight_bytes
 from refvit.evaluate import evaluate
 from refvit.files import digest
@@ -152,21 +152,18 @@ def arrivals(
     recipes: Sequence[str] = RECIPES,
     executor: Executor | None = None,
     kept: Path | None = None,
+    float_top1: float | None = None,
 ) -> list[Arrival]:
     """Return where every route ends for every recipe, route by route; what is in the file `kept`
-    is not computed again (`cells.filled`).
+    is not computed again (`cells.filled`). Who knows `float_top1`, the share of the float model on
+    the same test images, spares that it is measured.
 
     Raises ValueError for an unknown route or recipe, a data-free route without images, and a file
     that belongs to another model, source or count, or holds a route that used other means. What
     this machine's processes shared is in no file: minutes are those of the run that made a cell.
     """
-    for route in routes:
-        one_of(route, ROUTES, "route")
-    if set(routes) & set(DATA_FREE):
-        _made(means)
-    if set(routes) & set(TRAINED) and isinstance(source, Folder):
-        raise ValueError(f"{source.name} has no images but those it is tested on; use idx:DIR")
-    top1 = evaluate(model, source, means.count).top1
+    check_routes(source, means, routes, recipes)
+    top1 = evaluate(model, source, means.count).top1 if float_top1 is None else float_top1
     about = identity(model, source, recipes) | {
         "count": means.count, "float_top1": top1,
         "routes": {route: said_of(means, route) for route in routes},
@@ -174,6 +171,20 @@ def arrivals(
     wanted = [(route, recipe) for route in routes for recipe in recipes]
     cell = partial(partial(arrival, means=means), model, source)
     return filled("routes", Arrival, cell, wanted, about, executor, kept)
+
+
+def check_routes(
+    source: Source, means: Means, routes: Sequence[str], recipes: Sequence[str]
+) -> None:
+    """Raise ValueError for an unknown route or recipe, or one that lacks what it uses."""
+    for route in routes:
+        one_of(route, ROUTES, "route")
+    for recipe in recipes:
+        find_recipe(recipe)
+    if set(routes) & set(DATA_FREE):
+        _made(means)
+    if set(routes) & set(TRAINED) and isinstance(source, Folder):
+        raise ValueError(f"{source.name} has no images but those it is tested on; use idx:DIR")
 
 
 def said_of(means: Means, route: str) -> dict[str, Any]:
@@ -189,16 +200,14 @@ def said_of(means: Means, route: str) -> dict[str, Any]:
 def table(found: Sequence[Arrival]) -> str:
     """Return a row for each route, and for each recipe the top-1 simulated and in integers, in
     points, and the minutes; a dash where there is no cell."""
-    recipes = list(dict.fromkeys(a.recipe for a in found))
-    cells = {(a.route, a.recipe): a for a in found}
-    head = "".join(f"{recipe + ': sim.':>14}{'int.':>7}{'min':>6}" for recipe in recipes)
-    lines = [f"{'route':<16}{head}"]
-    for route in dict.fromkeys(a.route for a in found):
-        row = "".join(_shown(cells.get((route, recipe))) for recipe in recipes)
-        lines.append(f"{route:<16}{row}")
-    sizes = (next(a.bytes for a in found if a.recipe == recipe) for recipe in recipes)
-    lines.append(f"{'bytes, weights':<16}" + "".join(f"{size:>21,}{'':>6}" for size in sizes))
-    return "\n".join(line.rstrip() for line in lines)
+
+    def head(recipe: str) -> str:
+        return f"{recipe + ': sim.':>14}{'int.':>7}{'min':>6}"
+
+    return grid_table(
+        found, f"{'route':<16}", head, _shown, f"{'bytes, weights':<16}",
+        lambda size: f"{size:>21,}{'':>6}",
+    )  # fmt: skip
 
 
 def _shown(a: Arrival | None) -> str:

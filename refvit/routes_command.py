@@ -12,12 +12,21 @@ from numpy.typing import NDArray
 
 from refvit.cells import model_digest
 from refvit.command import add_running, calibration_images, check_jobs, float_model, processes
-from refvit.compare_command import resumable
+from refvit.compare_command import add_grid, resumable
 from refvit.evaluate import evaluate
 from refvit.files import read_json, writable
 from refvit.model import Model
-from refvit.quant import PRESETS
-from refvit.routes import DATA_FREE, RECIPES, ROUTES, TRAINED, USUAL, Means, arrivals, table
+from refvit.routes import (
+    DATA_FREE,
+    RECIPES,
+    ROUTES,
+    TRAINED,
+    USUAL,
+    Means,
+    arrivals,
+    check_routes,
+    table,
+)
 from refvit.sources import parse_source, pixels_of
 from refvit.synthesize_command import CARD
 from refvit.train_recipe import TrainRecipe, read_recipe
@@ -28,15 +37,7 @@ DECIDED = ("model", "data", "pool", "labels", "difficulty", "start", "qat")
 
 def add_routes(parser: argparse.ArgumentParser) -> None:
     """Add the data, the table, and what the routes may use."""
-    parser.add_argument("--data", default="shapes10", help="shapes10, idx:DIR or folder:DIR")
-    parser.add_argument(
-        "--routes", nargs="+", default=list(USUAL), metavar="NAME",
-        help=f"{', '.join(ROUTES)} (all but qat-long)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--recipes", nargs="+", default=list(RECIPES), metavar="NAME",
-        help=f"{', '.join(PRESETS)}, or TOML files",
-    )  # fmt: skip
+    add_grid(parser, "routes", USUAL, f"{', '.join(ROUTES)} (all but qat-long)", RECIPES)
     parser.add_argument("--made", type=Path, metavar="DIR", help="images of refvit synthesize")
     parser.add_argument("--training", metavar="RECIPE", help="how qat trains (qat)")
     parser.add_argument("--images", type=int, metavar="N", help="that qat sees (as its recipe)")
@@ -59,9 +60,10 @@ def run_routes(args: argparse.Namespace) -> tuple[str, Any]:
         writable(args.out)
     made = None if args.made is None else made_by(model, args.made)
     means = Means(args.count, images, training_of(args), made, args.out)
-    with resumable(args.out), processes(args.jobs) as pool:
-        found = arrivals(model, source, means, args.routes, args.recipes, pool, args.out)
+    check_routes(source, means, args.routes, args.recipes)
     exact = evaluate(model, source, args.count).top1
+    with resumable(args.out), processes(args.jobs) as pool:
+        found = arrivals(model, source, means, args.routes, args.recipes, pool, args.out, exact)
     head = (
         f"{args.model}: top-1 of {found[0].count:,} test images of {source.name}, in points, and "
         f"minutes; float {100 * exact:.2f}"

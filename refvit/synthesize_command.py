@@ -1,6 +1,7 @@
 """`refvit synthesize`: images made by the model itself, as files to calibrate on.
 
-    DIR/<class>/000.png    image 0, in the folder of the class it was made for
+    DIR/<class>/000.png    image 0, in the folder of the class it was made for; of more than 1,000
+                           images 0000.png, so that names sort as they were made
     DIR/contact_sheet.png  all of them on one page, or the first 100
     DIR/card.json          of which model, with which settings, and what came out
 
@@ -39,7 +40,8 @@ def add_synthesize(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new directory")
     parser.add_argument("--steps", type=int, default=STEPS, help=f"of each batch ({STEPS})")
     parser.add_argument("--batch", type=int, default=BATCH, help=f"images at a time ({BATCH})")
-    parser.add_argument("--entropy", type=float, default=1.0, help="what patch entropy counts (1)")
+    about = "what patch entropy counts beside the class, 0 for nothing (1)"
+    parser.add_argument("--entropy", type=float, default=1.0, metavar="X", help=about)
     parser.add_argument("--seed", type=int, default=0, help="of noise, classes and moves (0)")
 
 
@@ -50,7 +52,7 @@ def run_synthesize(args: argparse.Namespace) -> tuple[str, Any]:
     check_folders(model.labels)
     new_directory(args.out)
     pixels = synthesize(model, args.count, args.seed, args.steps, args.batch, args.entropy)
-    names = [f"{class_folder(model.labels[k])}/{i:03}.png" for i, k in enumerate(labels)]
+    names = names_of(labels, model.labels)
     about = {
         "model": args.model, "digest": model_digest(model), "count": args.count,
         "seed": args.seed, "steps": args.steps, "batch": args.batch, "worth": args.entropy,
@@ -64,6 +66,17 @@ def run_synthesize(args: argparse.Namespace) -> tuple[str, Any]:
         f"{args.out / SHEET} shows them; calibrate with --calibration folder:{args.out}"
     )
     return said, about | {"folder": str(args.out), "files": names}
+
+
+def names_of(labels: NDArray[np.int64], classes: tuple[str, ...]) -> list[str]:
+    """Return the file of each image, `<class>/<number>.png`: numbers of as many digits as the last
+    of them has and at least 3, so that they sort.
+
+    >>> names_of(np.array([1, 0]), ("a", "b/c"))
+    ['b-c/000.png', 'a/001.png']
+    """
+    digits = max(3, len(str(len(labels) - 1)))
+    return [f"{class_folder(classes[k])}/{i:0{digits}}.png" for i, k in enumerate(labels)]
 
 
 def check_folders(labels: tuple[str, ...]) -> None:

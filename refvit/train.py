@@ -7,12 +7,12 @@ at the same weights.
 
 from __future__ import annotations
 
-import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,21 +21,21 @@ from numpy.typing import NDArray
 
 from refvit.augment import augment, parse
 from refvit.autodiff import value_and_gradients
-from refvit.files import digest, read_tensors, write_tensors
+from refvit.files import digest
 from refvit.images import Preprocess
 from refvit.losses import DISTILLATIONS, cross_entropy
 from refvit.models import Config, forward, random_params
 from refvit.ops import FloatOps, Tap, compose
 from refvit.ops.taps import untouched
-from refvit.optim import AdamW, TrainState, clip_by_global_norm, fresh, warmup_cosine
+from refvit.optim import AdamW, TrainState, clip_by_global_norm, warmup_cosine
 from refvit.params import Params
 from refvit.progress import Progress
 from refvit.sources import Source
 from refvit.train_recipe import TrainRecipe
+from refvit.train_state import restored, save
 
 Arrays = dict[str, NDArray[Any]]
 Teacher = Callable[[NDArray[np.uint8]], NDArray[Any]]  # images [n, H, W, C] -> logits
-PARTS = ("param", "first", "second", "average")  # of a stored state, by the start of its names
 
 
 class Batch(NamedTuple):
@@ -71,19 +71,21 @@ def student_loss(recipe: TrainRecipe, heads: dict[str, Any], batch: Batch) -> An
 class Student:
     """What learns: a configuration, what its tensors are at first, and the tap that its forward
     has, made of them as they are now; how it wants its images, if not as all that is trained here
-    does; and what its tensors cost besides the loss of their logits."""
+    does; and what its tensors cost besides the loss of their logits, given their tap and the share
+    of the training, 0 to 1, that is over."""
 
     config: Config
     tensors: Arrays
     tap: Callable[[Mapping[str, Any]], Tap] = lambda leaves: untouched
     preprocess: Preprocess | None = None
-    penalty: Callable[[Mapping[str, Any]], Any] | None = None  # of its tensors, added to the loss
+    penalty: Callable[[Mapping[str, Any], Any, float], Any] | None = None
 
 
 def gradients(
-    recipe: TrainRecipe, student: Student, tensors: Arrays, batch: Batch
+    recipe: TrainRecipe, student: Student, tensors: Arrays, batch: Batch, done: float = 0.0
 ) -> tuple[Arrays, float, float]:
-    """Return (gradient by tensor name, loss, share of the batch classified rightly)."""
+    """Return (gradient by tensor name, loss, share of the batch classified rightly) when the share
+    `done` of the training is over."""
     heads: dict[str, Any] = {}
 
     def keep(site: str, value: Any) -> Any:
@@ -92,10 +94,11 @@ def gradients(
         return value
 
     def loss(leaves: Mapping[str, Any]) -> Any:
-        ops = FloatOps(compose(student.tap(leaves), keep), batch.pixels.dtype)
+        tap = student.tap(leaves)
+        ops = FloatOps(compose(tap, keep), batch.pixels.dtype)
         heads["logits"] = forward(ops, batch.pixels, Params(leaves), student.config)
         found = student_loss(recipe, heads, batch)
-        return found if student.penalty is None else found + student.penalty(leaves)
+        return found if student.penalty is None else found + student.penalty(leaves, tap, done)
 
     value, grads = value_and_gradients(loss, tensors)
     right = np.mean(heads["logits"].value.argmax(1) == batch.targets.argmax(1))
@@ -103,13 +106,18 @@ def gradients(
 
 
 def sharded_gradients(
-    recipe: TrainRecipe, student: Student, tensors: Arrays, batch: Batch, pool: Executor
+    recipe: TrainRecipe,
+    student: Student,
+    tensors: Arrays,
+    batch: Batch,
+    pool: Executor,
+    done: float = 0.0,
 ) -> tuple[Arrays, float, float]:
     """Return what `gradients` does for the batch, as the mean over its shards."""
     shards = recipe.shards
 
     def one(k: int) -> tuple[Arrays, float, float]:
-        return gradients(recipe, student, tensors, batch.shard(k, shards))
+        return gradients(recipe, student, tensors, batch.shard(k, shards), done)
 
     parts = list(pool.map(one, range(shards)))
     mean = {name: np.mean([part[0][name] for part in parts], axis=0) for name in parts[0][0]}
@@ -153,32 +161,47 @@ def train(
     atomically every `save_every` seconds and when interrupted, always with a whole step.
     """
     student = student or newborn(recipe)
-    cfg = student.config
-    ready = student.preprocess or preprocess_of(cfg)
     begins = digest(source.name.encode(), *(t.tobytes() for t in student.tensors.values()))
-    state = kept = _restore(recipe, student.tensors, path, begins)
-    pool = ThreadPoolExecutor(recipe.shards)
-    bar = Progress(f"train {recipe.model}", recipe.images, done=state.step * recipe.batch)
-    loss, right = math.log(cfg.classes), 1 / cfg.classes
+    state = kept = restored(recipe, student.tensors, path, begins)
     saved = time.monotonic()
     try:
+        with closing(steps_of(recipe, student, source, teacher, state)) as steps:
+            for after, loss in steps:
+                if not math.isfinite(loss):
+                    state = kept  # what led here is not worth resuming
+                    raise ValueError(f"the loss is {loss} after step {kept.step}; lower the rate")
+                state = after
+                if time.monotonic() - saved >= save_every:
+                    save(recipe, state, path, begins)
+                    kept, saved = state, time.monotonic()
+    finally:
+        if state is not kept:
+            save(recipe, state, path, begins)
+    return Params(state.average or state.params)
+
+
+def steps_of(
+    recipe: TrainRecipe,
+    student: Student,
+    source: Source,
+    teacher: Teacher | None,
+    state: TrainState,
+) -> Generator[tuple[TrainState, float], None, None]:
+    """Yield the state after each step from `state` on, and the loss that led to it."""
+    classes, ready = student.config.classes, student.preprocess or preprocess_of(student.config)
+    loss, right = math.log(classes), 1 / classes  # running means, of one who guesses at first
+    pool = ThreadPoolExecutor(recipe.shards)
+    name = f"train {recipe.start or recipe.model}"
+    bar = Progress(name, recipe.images, done=state.step * recipe.batch)
+    try:
         for batch in batches(recipe, source, ready, teacher, state.step):
-            after, now, hit = advanced(recipe, student, state, batch, pool)
-            if not math.isfinite(now):
-                state = kept  # what led here is not worth resuming
-                raise ValueError(f"the loss is {now} after step {kept.step}; lower the rate")
-            state = after
+            state, now, hit = advanced(recipe, student, state, batch, pool)
             loss, right = 0.98 * loss + 0.02 * now, 0.98 * right + 0.02 * hit
             bar.advance(recipe.batch, f"loss {loss:.3f}  accuracy {right:.1%}")
-            if time.monotonic() - saved >= save_every:
-                _save(recipe, state, path, begins)
-                kept, saved = state, time.monotonic()
+            yield state, now
     finally:
         pool.shutdown()
         bar.close()
-        if state is not kept:
-            _save(recipe, state, path, begins)
-    return Params(state.average or state.params)
 
 
 def advanced(
@@ -186,7 +209,8 @@ def advanced(
 ) -> tuple[TrainState, float, float]:
     """Return the state after one more step, the loss that led to it, and the share of the batch
     that was classified rightly."""
-    grads, loss, right = sharded_gradients(recipe, student, state.params, batch, pool)
+    done = state.step / recipe.steps
+    grads, loss, right = sharded_gradients(recipe, student, state.params, batch, pool, done)
     grads, _ = clip_by_global_norm(grads, recipe.clip)
     rate = warmup_cosine(state.step, recipe.steps, recipe.warmup, recipe.rate)
     optimiser = AdamW(decay=recipe.decay, ema=recipe.ema)
@@ -201,42 +225,3 @@ def newborn(recipe: TrainRecipe) -> Student:
 def preprocess_of(cfg: Config) -> Preprocess:
     """Return how a model that refvit trains wants its images: its size, mean and deviation half."""
     return Preprocess(cfg.image, (0.5,) * cfg.channels, (0.5,) * cfg.channels)
-
-
-def _restore(recipe: TrainRecipe, tensors: Arrays, path: Path | None, begins: str) -> TrainState:
-    start = fresh(tensors, recipe.ema > 0)
-    if path is None or not path.exists():
-        return start
-    stored, meta = read_tensors(path)
-    if not _is_of(recipe, meta.get("recipe", "")):
-        raise ValueError(f"{path} belongs to another run ({meta.get('recipe')}); name a new file")
-    if meta.get("begins", begins) != begins:
-        raise ValueError(
-            f"{path} belongs to another run: its images, or the weights and grids it began with, "
-            "were others; name a new file"
-        )
-    kinds = PARTS if recipe.ema else PARTS[:3]
-    wanted = {f"{kind}/{name}" for kind in kinds for name in start.params}
-    if set(stored) != wanted or not meta.get("step", "").isdigit():
-        raise ValueError(f"{path} is not a whole training state; delete it to begin anew")
-    parts = [{name: stored[f"{kind}/{name}"] for name in start.params} for kind in kinds]
-    return TrainState(int(meta["step"]), *parts, *([] if recipe.ema else [{}]))
-
-
-def _is_of(recipe: TrainRecipe, said: str) -> bool:
-    """Whether a state whose file says `said` is of this recipe; what it does not say is what a run
-    does that asks for nothing else."""
-    try:
-        return bool(asdict(TrainRecipe()) | json.loads(said) == asdict(recipe))
-    except (json.JSONDecodeError, TypeError):
-        return False
-
-
-def _save(recipe: TrainRecipe, state: TrainState, path: Path | None, begins: str) -> None:
-    if path is None:
-        return
-    kept = (state.params, state.first, state.second, state.average)
-    parts = zip(PARTS, kept, strict=True)
-    flat = {f"{kind}/{name}": tensor for kind, part in parts for name, tensor in part.items()}
-    said = {"recipe": json.dumps(asdict(recipe)), "step": str(state.step), "begins": begins}
-    write_tensors(path, flat, said)

@@ -6,6 +6,9 @@ import argparse
 import hashlib
 import json
 import shlex
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +21,7 @@ from refvit.files import writable, write_text
 from refvit.model import Model
 from refvit.train import preprocess_of, train
 from refvit.train_from import run_from
-from refvit.train_inputs import source_of, teacher_of
+from refvit.train_inputs import source_of, state_of, teacher_of
 from refvit.train_recipe import TrainRecipe, read_recipe, recipe_names
 
 EVALUATION = 10_000
@@ -26,11 +29,29 @@ EVALUATION = 10_000
 
 def add_train(parser: argparse.ArgumentParser) -> None:
     """Add the recipe, one option per field of it, and where to read and write."""
+    parser.epilog = (
+        "What stands in brackets is so unless RECIPE says otherwise; an option here decides. "
+        "With --qat and --from MODEL the file is an engine."
+    )
     names = ", ".join(recipe_names())
     parser.add_argument(
         "recipe", metavar="RECIPE", nargs="?",
         help=f"a TOML file, or {names} (nano_vit; qat with --qat)",
     )  # fmt: skip
+    add_fields(parser)
+    parser.add_argument("--data", type=Path, metavar="DIR", help="folder of the IDX files")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", required=True,
+        help="model file to write; FILE.state holds what a stopped run resumes from",
+    )  # fmt: skip
+    parser.add_argument(
+        "--test", type=int, default=EVALUATION, metavar="N",
+        help=f"fresh test images for the card ({EVALUATION})",
+    )  # fmt: skip
+
+
+def add_fields(parser: argparse.ArgumentParser) -> None:
+    """Add an option for each field of a recipe but `data`, which says --data."""
     for field in fields(TrainRecipe):
         if field.name != "data":
             about = f"{field.metadata['help']} ({field.default})"
@@ -38,20 +59,6 @@ def add_train(parser: argparse.ArgumentParser) -> None:
                 f"--{option(field.name)}", dest=f"train_{field.name}", type=type(field.default),
                 default=argparse.SUPPRESS, help=about.replace("%", "%%"), metavar="VALUE",
             )  # fmt: skip
-    parser.add_argument("--data", type=Path, metavar="DIR", help="folder of the IDX files")
-    parser.add_argument(
-        "--out",
-        type=Path,
-        metavar="FILE",
-        required=True,
-        help="model file to write; FILE.state holds what a stopped run resumes from",
-    )
-    parser.add_argument(
-        "--test",
-        type=int,
-        default=EVALUATION,
-        help=f"fresh test images for the card ({EVALUATION})",
-    )
 
 
 def run_train(args: argparse.Namespace) -> tuple[str, Any]:
@@ -63,15 +70,31 @@ def run_train(args: argparse.Namespace) -> tuple[str, Any]:
     check_out(args.out, recipe)
     if args.test < 1:
         raise ValueError(f"--test is at least 1 image, got {args.test}")
-    if not recipe.start:
-        return run_new(recipe, args, name, given)
-    recipe = replace(recipe, data="idx" if args.data else "shapes10")
-    data = " --data DIR" if args.data else ""
-    test = "" if args.test == EVALUATION else f" --test {args.test}"
-    return run_from(recipe, args, {
-        "name": recipe.start, "recipe": asdict(recipe), "numpy": np.__version__,
-        "command": f"{spoken(name, given)}{data}{test} --out {args.out.name}",
-    })  # fmt: skip
+    with resumable_training(state_of(args.out)), warnings.catch_warnings():
+        # What overflows ends in a loss that is not finite, which the run refuses in one line.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        if not recipe.start:
+            return run_new(recipe, args, name, given)
+        recipe = replace(recipe, data="idx" if args.data else "shapes10")
+        data = " --data DIR" if args.data else ""
+        test = "" if args.test == EVALUATION else f" --test {args.test}"
+        return run_from(recipe, args, {
+            "name": recipe.start, "recipe": asdict(recipe), "numpy": np.__version__,
+            "command": f"{spoken(name, given)}{data}{test} --out {args.out.name}",
+        })  # fmt: skip
+
+
+@contextmanager
+def resumable_training(state: Path) -> Iterator[None]:
+    """Add to a KeyboardInterrupt of the block from which file the same command goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not state.exists():
+            raise
+        raise KeyboardInterrupt(
+            f"{str(state)!r} keeps the training, and the same command goes on from there"
+        ) from None
 
 
 def check_out(out: Path, recipe: TrainRecipe) -> None:
@@ -83,7 +106,7 @@ def check_out(out: Path, recipe: TrainRecipe) -> None:
         if out.exists() and find_model(name).resolve() == out.resolve():
             raise ValueError(f"--out {str(out)!r} is the model that is read; name a new file")
     out.parent.mkdir(parents=True, exist_ok=True)
-    for path in (out, out.with_suffix(".json"), out.with_name(out.name + ".state")):
+    for path in (out, out.with_suffix(".json"), state_of(out)):
         writable(path)
 
 
@@ -94,7 +117,7 @@ def run_new(
     config, out = recipe.config, args.out
     source = source_of(recipe, args.data, config, recipe.class_names)
     teacher, taught_by = teacher_of(recipe, config)
-    params = train(recipe, out.with_name(out.name + ".state"), source, teacher)
+    params = train(recipe, state_of(out), source, teacher)
     model = Model(config, params, preprocess_of(config), recipe.class_names, str(out))
     exact, coded = (evaluate(model, source, args.test, engine) for engine in ("float", "integer"))
     card = make_card(name, recipe, given, exact, coded) | taught_by

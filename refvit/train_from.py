@@ -7,6 +7,7 @@ import argparse
 import hashlib
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ from refvit.integer import compile
 from refvit.methods import method
 from refvit.model import Model
 from refvit.quant import Learnable, QuantizedModel
+from refvit.quant.qat import annealed
 from refvit.quant.recipe import recipe as find_recipe
 from refvit.sources import Source, pixels_of
-from refvit.train import Student, train
-from refvit.train_inputs import source_of, start_of, teacher_of
+from refvit.train import Student, Teacher, train
+from refvit.train_inputs import source_of, start_of, state_of, teacher_of
 from refvit.train_recipe import TrainRecipe
 
 
@@ -32,52 +34,78 @@ def run_from(
     line and the card, which begins with `about`."""
     model = start_of(recipe)
     source, out = source_of(recipe, args.data, model.config, model.labels), args.out
-    state, began = out.with_name(out.name + ".state"), time.monotonic()
-    if recipe.qat:
-        learned: Model | QuantizedModel = learn(model, source, recipe, state)
-    else:
-        learned = tuned(model, source, recipe, state)
+    teacher, taught_by = teacher_of(recipe, model.config, model)
+    state, began = state_of(out), time.monotonic()
+    run = learn if recipe.qat else tuned
+    learned: Model | QuantizedModel = run(model, source, recipe, state, teacher)
     minutes = round((time.monotonic() - began) / 60, 1)
     card = about | {"data": source.name, "start_digest": model_digest(model), "minutes": minutes}
-    card |= teacher_of(recipe, model.config, model)[1] | tested(model, learned, source, args.test)
-    shown = "in floats"
-    if isinstance(learned, QuantizedModel):
-        engine = compile(learned)
-        top1 = evaluate(engine, source, args.test).top1
-        card |= {"integer_top1": top1, "digest": engine.digest}
-        engine.save(out)
-        shown = f"in integers {top1:.2%}"
-    else:
-        save_model(out, learned, card)
+    card |= taught_by | tested(model, learned, source, args.test)
+    card, shown = written(out, learned, source, args.test, card)
     card["sha256"] = hashlib.sha256(out.read_bytes()).hexdigest()
     write_text(out.with_suffix(".json"), json.dumps(card, indent=2) + "\n")
     line = f"{card['top1']:.2%} of {card['test_images']:,} test images, {shown}"
     return f"{out}: {line}; it came from {card['start_top1']:.2%}", card
 
 
+def written(
+    out: Path, learned: Model | QuantizedModel, source: Source, count: int, card: dict[str, Any]
+) -> tuple[dict[str, Any], str]:
+    """Write what was learned, an engine if it is quantized; return the card with what is known of
+    that besides, and a few words."""
+    if isinstance(learned, Model):
+        save_model(out, learned, card)
+        return card, "in floats"
+    engine = compile(learned)
+    top1 = evaluate(engine, source, count).top1
+    engine.save(out)
+    return card | {"integer_top1": top1, "digest": engine.digest}, f"in integers {top1:.2%}"
+
+
 def learn(
-    model: Model, source: Source, recipe: TrainRecipe, state: Path | None = None
+    model: Model,
+    source: Source,
+    recipe: TrainRecipe,
+    state: Path | None = None,
+    teacher: Teacher | None = None,
 ) -> QuantizedModel:
     """Return `model` after quantization-aware training; what a stopped run resumes from lies in
     `state`. What the engine would refuse at the end is refused before training, ValueError or
     OverflowError.
 
-    Grids begin where `recipe.method` finds them. The teacher is the float model itself unless the
-    recipe names one.
+    Grids begin where `recipe.method` finds them. Without a `teacher` it is the one that the recipe
+    names, else the float model itself.
     """
     pixels = pixels_of(model.preprocess, source.calibration(recipe.calibration))
     start = Learnable(method(recipe.method)(model, pixels, find_recipe(recipe.qat)))
     compile(start.start)  # what the engine refuses is refused before it is trained
-    penalty = (lambda leaves: start.damping(leaves) * recipe.damping) if recipe.damping else None
-    student = Student(model.config, start.tensors, start.tap, model.preprocess, penalty)
-    teacher, _ = teacher_of(recipe, model.config, model)
+    student = student_of(start, model, recipe.damping)
+    teacher = teacher or teacher_of(recipe, model.config, model)[0]
     return start.settled(dict(train(recipe, state, source, teacher, student=student).items()))
 
 
-def tuned(model: Model, source: Source, recipe: TrainRecipe, state: Path | None = None) -> Model:
-    """Return `model` after training in floats that begins at its weights; `state` as in `learn`."""
+def student_of(start: Learnable, model: Model, damping: float = 0.0) -> Student:
+    """Return what learns on the grids of `start`, its weights damped as `annealed` says."""
+
+    def penalty(leaves: Mapping[str, Any], tap: Any, done: float) -> Any:
+        return start.damping(leaves, tap) * annealed(damping, done)
+
+    return Student(
+        model.config, start.tensors, start.tap, model.preprocess, penalty if damping else None
+    )
+
+
+def tuned(
+    model: Model,
+    source: Source,
+    recipe: TrainRecipe,
+    state: Path | None = None,
+    teacher: Teacher | None = None,
+) -> Model:
+    """Return `model` after training in floats that begins at its weights; `state` and `teacher` as
+    in `learn`, but that nobody teaches unless the recipe says so."""
     student = Student(model.config, dict(model.params.items()), preprocess=model.preprocess)
-    teacher, _ = teacher_of(recipe, model.config)
+    teacher = teacher or teacher_of(recipe, model.config)[0]
     params = train(recipe, state, source, teacher, student=student)
     return Model(model.config, params, model.preprocess, model.labels, model.source)
 

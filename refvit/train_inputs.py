@@ -18,6 +18,11 @@ from refvit.train import Teacher
 from refvit.train_recipe import TrainRecipe
 
 
+def state_of(out: Path) -> Path:
+    """Return where a run that writes `out` keeps what it resumes from."""
+    return out.with_name(out.name + ".state")
+
+
 def start_of(recipe: TrainRecipe) -> Model:
     """Return the float model that training goes on from; ValueError if it is compiled already."""
     model = refvit.load(recipe.start)

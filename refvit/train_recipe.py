@@ -53,7 +53,7 @@ class TrainRecipe:
     difficulty: float = say("of shapes10, 0 to 1", DIFFICULTY)
     seed: int = say("of weights and images", 0)
     start: str = say("model to go on from, in place of random weights", "")
-    damping: float = say("pull of weights to their codes, with qat", 0.0)
+    damping: float = say("pull of weights to their codes at the end of qat", 0.0)
     qat: str = say("recipe of quantization-aware training, as w4a4, none for float", "")
     method: str = say("what finds the grids that qat starts from", "fitted")
     calibration: int = say("images that it looks at", 256)
@@ -67,6 +67,7 @@ class TrainRecipe:
         if self.qat and not self.start:
             raise ValueError(f"qat {self.qat!r} quantizes a trained model; name it with --from")
         self._check_model()
+        self._check_sizes()
         self._check_numbers()
         self._check_uses()
         parse(self.augment)
@@ -84,16 +85,20 @@ class TrainRecipe:
                 if not used and value != getattr(TrainRecipe, name):
                     raise ValueError(f"{name} {value!r} is for training that {by}")
 
-    def _check_numbers(self) -> None:
+    def _check_sizes(self) -> None:
         if self.shards < 1 or self.batch % self.shards:
             raise ValueError(f"a batch of {self.batch} cannot be cut into {self.shards} shards")
-        if self.batch < 1 or self.images < self.batch or self.pool < 0:
+        if self.batch < 1 or self.images < self.batch:
             raise ValueError(
-                "a run sees at least one batch, of a pool that is not below 0; got "
-                f"{self.images} images in {self.batch}s, pool {self.pool}"
+                f"a run sees at least one batch of at least 1 image; got {self.images} images and "
+                f"a batch of {self.batch}: more images or a smaller batch"
             )
+        if self.pool < 0:
+            raise ValueError(f"a pool is at least 1 image, or 0 for all there are; got {self.pool}")
+
+    def _check_numbers(self) -> None:
         if not (0 < self.rate < math.inf and 0 < self.clip < math.inf):
-            raise ValueError(f"rate and clip are above 0; got {self}")
+            raise ValueError(f"rate and clip are above 0; got {self.rate} and {self.clip}")
         if not (0 <= self.decay < 1 and 0 <= self.ema < 1):
             raise ValueError(f"decay and ema lie in [0, 1); got {self.decay} and {self.ema}")
         if self.warmup < 0 or not 0 <= self.damping < math.inf or self.calibration < 1:
@@ -104,8 +109,8 @@ class TrainRecipe:
         shares = (self.difficulty, self.smoothing, self.alpha)
         if not all(0 <= share <= 1 for share in shares) or self.smoothing == 1 or self.seed < 0:
             raise ValueError(
-                "difficulty and smoothing lie in [0, 1], as does alpha; seed is not below 0; "
-                f"got {self}"
+                "difficulty and alpha lie in [0, 1], smoothing in [0, 1); seed is not below 0; got "
+                f"{self.difficulty}, {self.alpha}, {self.smoothing} and {self.seed}"
             )
         if not 0 < self.temperature < math.inf:
             raise ValueError(f"a temperature is above 0; got {self.temperature}")

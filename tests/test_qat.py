@@ -1,194 +1,30 @@
-"""Grids that learn: gradients against their formulas, and training on the tap that PTQ has."""
+"""Quantization-aware training on the tap that PTQ has: what is learned, and what settles."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
-from hypothesis import strategies as st
 
 import refvit
 from refvit.autodiff import Var, backward, value_and_gradients
-from refvit.cli import main
 from refvit.methods import changed, resolved
 from refvit.optim import AdamW, fresh
 from refvit.quant import (
     PRESETS,
-    DynamicGrid,
     FakeQuantize,
     Learnable,
-    Log2Grid,
-    LogSqrt2Grid,
-    NoisyGrid,
-    PowerOfTwoFactor,
-    QParams,
     Recipe,
     Spec,
-    TwinGrid,
     fake_quantize,
     quantize_model,
 )
-from refvit.quant.lsq import LearnedGrid, LearnedScale, Straight, lsq, scaled, straight_through
+from refvit.quant.lsq import Straight, lsq
+from refvit.quant.operands import linears
+from refvit.quant.qat import annealed
 from refvit.sources import Shapes10, pixels_of
 from refvit.train import Batch, Student, gradients, train
-from refvit.train_from import learn
-from refvit.train_recipe import TrainRecipe, read_recipe
-
-
-def grads_of(weights, *leaves, run):
-    """Return the gradients of sum(weights * run(*leaves)) by each leaf."""
-    found = [Var(np.asarray(leaf)) for leaf in leaves]
-    backward(np.sum(run(*found) * weights))
-    return [leaf.grad for leaf in found]
-
-
-halves = st.integers(-40, 40).map(lambda k: k / 2)  # in steps: ties, the ends, and beyond them
-reals = st.floats(-20, 20, allow_nan=False).filter(lambda v: v == 0 or abs(v) > 1e-3)
-lists = st.lists(st.one_of(halves, reals), min_size=1, max_size=12)
-
-
-@given(u=lists, bits=st.integers(2, 5), signed=st.booleans(), step=st.floats(0.01, 10))
-def test_lsq_is_its_formula(u, bits, signed, step):
-    """Esser et al. 2020, equations 3 and 5, element by element."""
-    q = QParams(step, bits, signed)
-    x = np.array(u) * step
-    weights = np.arange(1.0, len(x) + 1)
-    dx, dstep = grads_of(
-        weights, x, np.array(step), run=lambda v, s: lsq(v, s, None, q.lo, q.hi, 1.0)
-    )
-    wanted_x, wanted_step = [], 0.0
-    for value, weight in zip(x, weights, strict=True):
-        scaled = value / step
-        inside = q.lo < scaled < q.hi
-        wanted_x.append(weight * inside)
-        wanted_step += weight * (
-            np.rint(scaled) - scaled if inside else np.clip(scaled, q.lo, q.hi)
-        )
-    near_end = np.isclose(x / step, q.lo, rtol=1e-12) | np.isclose(x / step, q.hi, rtol=1e-12)
-    np.testing.assert_array_equal(dx[~near_end], np.array(wanted_x)[~near_end])
-    if not near_end.any():
-        assert dstep == pytest.approx(wanted_step, abs=1e-9 * weights.sum())
-    assert np.array_equal(lsq(x, np.array(step), None, q.lo, q.hi, 1.0), fake_quantize(x, q))
-
-
-@given(u=lists, step=st.floats(0.05, 5), zero=st.floats(-3, 10))
-def test_lsq_plus_gives_to_the_zero_point_what_is_clipped(u, step, zero):
-    """Bhalgat et al. 2020, equation 4 with the offset b = -z step: 0 inside, -step where x is
-    clipped; of the step rint(u) - u inside, else the end. And the forward is `QParams`."""
-    x = np.array(u) * step
-    whole = int(np.clip(np.rint(zero), 0, 7))
-    lo, hi = -whole, 7 - whole
-    assume(not np.isclose(x / step, lo).any() and not np.isclose(x / step, hi).any())
-    weights = np.arange(1.0, len(x) + 1)
-    dx, dstep, dzero = grads_of(
-        weights, x, np.array(step), np.array(zero), run=lambda v, s, z: lsq(v, s, z, 0, 7, 1.0)
-    )
-    clipped = (x / step < lo) | (x / step > hi)
-    assert np.array_equal(dx, weights * ~clipped)
-    assert dzero == pytest.approx(-step * weights[clipped].sum())
-    u = x / step
-    each = np.where(clipped, np.clip(u, lo, hi), np.rint(u) - u)
-    assert dstep == pytest.approx((weights * each).sum(), abs=1e-9 * weights.sum())
-    grid = QParams(step, 3, signed=False, zero_point=whole)
-    assert np.array_equal(lsq(x, np.array(step), np.array(zero), 0, 7, 1.0), fake_quantize(x, grid))
-
-
-@given(st.floats(0.1, 2), st.integers(-8, 7))
-def test_where_all_is_clipped_lsq_is_smooth_and_equals_central_differences(step, zero):
-    """In the step; in the zero point it is a staircase, of which a whole step is the slope."""
-    x, weights = np.array([50.0, -60.0, 70.0]), np.array([1.0, 2.0, 4.0])
-
-    def loss(s, z):
-        return float(np.sum(lsq(x, np.array(s), np.array(z), -8, 7, 1.0) * weights))
-
-    _, dstep, dzero = grads_of(
-        weights, x, np.array(step), np.array(float(zero)),
-        run=lambda v, s, z: lsq(v, s, z, -8, 7, 1.0),
-    )  # fmt: skip
-    e = 1e-6
-    assert dstep == pytest.approx((loss(step + e, zero) - loss(step - e, zero)) / (2 * e))
-    other = zero + 1.0 if zero < 7 else zero - 1.0
-    assert dzero == pytest.approx((loss(step, other) - loss(step, zero)) / (other - zero))
-
-
-@pytest.mark.parametrize("kind", [QParams(0.1, 4), LogSqrt2Grid(0.9, 4), TwinGrid(0.02, 3, 4)])
-def test_the_gradient_of_a_step_does_not_depend_on_how_many_images_there_are(kind):
-    """N are the values of one image: shards of a batch add up to it."""
-    x = np.random.default_rng(0).random((6, 5, 7))
-
-    def by(part):
-        step = Var(np.asarray(kind.scale))
-        learned = (LearnedGrid if isinstance(kind, QParams) else LearnedScale)(kind, step)
-        backward(np.sum(learned.round(Var(part))))
-        return step.grad
-
-    assert by(x) == pytest.approx(by(x[:2]) + by(x[2:]))
-    (_, plain), hi = grads_of(
-        1.0, x, np.asarray(kind.scale), run=lambda v, s: lsq(v, s, None, kind.lo, kind.hi, 1.0)
-        if isinstance(kind, QParams) else scaled(v, s, kind, 1.0)
-    ), kind.hi  # fmt: skip
-    assert by(x) == pytest.approx(plain / np.sqrt(5 * 7 * hi))
-
-
-def test_a_step_that_many_values_share_learns_by_the_root_of_their_number():
-    """Esser et al., section 2.2: 1 / sqrt(N Qp); of a weight, N is that of one channel."""
-    grid = QParams(np.array([0.1, 0.2]), 4, axis=0)
-    x = np.array([[0.33, 5.0], [0.21, -9.0]])
-    step = Var(grid.scale)
-    backward(np.sum(LearnedGrid(grid, step, count=2).round(Var(x))))
-    one = [grads_of(1.0, row, s, run=lambda v, s: lsq(v, s, None, -8, 7, 1.0))[1]
-           for row, s in zip(x, grid.scale, strict=True)]  # fmt: skip
-    np.testing.assert_allclose(step.grad, np.array(one) / np.sqrt(2 * 7))
-
-
-@pytest.mark.parametrize(
-    ("grid", "x", "slope"),
-    [
-        (QParams(0.5, 3), [-2.1, -2.0, 0.3, 1.5, 1.6], [0, 1, 1, 1, 0]),
-        (QParams(np.array([1.0, 0.1]), 2, axis=0), [[1.0, 1.2], [0.1, 0.2]], [[1, 0], [1, 0]]),
-        (
-            QParams(np.ones(2), 4, False, 0, zero_point=np.array([0, 15])),
-            [[-5.0, 5.0, 15.0], [-15.0, -5.0, 5.0]],
-            [[0, 1, 1], [1, 1, 0]],
-        ),
-        (
-            PowerOfTwoFactor(1.0, np.array([0, 3]), 4, signed=True),
-            [[20.0, 20.0], [7.0, -64.0], [-9.0, 57.0]],
-            [[0, 1], [1, 1], [0, 0]],
-        ),
-        (
-            NoisyGrid(QParams(1.0, 3), np.array([0.5, -0.5])),
-            [[3.0, 3.0], [-4.5, -4.5]],
-            [[0, 1], [1, 0]],
-        ),
-        (Log2Grid(3), [0.0, 0.3, 1.0, 1.1], [1, 1, 1, 0]),
-        (DynamicGrid(4), [[9.0, -3.0]], [[1, 1]]),
-    ],
-)
-def test_straight_through_is_the_identity_in_range_and_nothing_beyond(grid, x, slope):
-    x = np.array(x)
-    (g,) = grads_of(3.0, x, run=lambda v: straight_through(v, grid))
-    assert np.array_equal(g, 3.0 * np.array(slope))
-    assert np.array_equal(straight_through(x, grid), fake_quantize(x, grid))
-
-
-@pytest.mark.parametrize("grid", [LogSqrt2Grid(0.9, 4), TwinGrid(0.02, 3, 4, signed=True)])
-def test_a_scale_learns_from_roundings_in_range_and_from_ends_beyond(grid):
-    """By central differences in the logarithm of the scale where the code stays the same, less
-    what the straight-through estimator adds: (out - x) / step in range, out / step beyond."""
-    x = np.array([0.011, 0.045, 0.31, 0.7, 5.0]) * (1 if grid.lo == 0 else -1) ** np.arange(5)
-    weights, step = np.arange(1.0, 6.0), np.asarray(grid.scale)
-    dx, dstep = grads_of(weights, x, step, run=lambda v, s: scaled(v, s, grid, 1.0))
-    lo, hi = (end * step for end in grid.range)
-    inside = (x >= lo) & (x <= hi)
-    near = 1 + 1e-6
-    up, down = (grid.with_scale(step * by).round(x) for by in (near, 1 / near))
-    slope = (up - down) / (step * near - step / near)  # out / step: no code changes
-    assert np.allclose(slope, grid.round(x) / step)
-    assert np.array_equal(dx, weights * inside)
-    assert dstep == pytest.approx(np.sum(weights * (slope - inside * x / step)))
-    assert not inside.all()
+from refvit.train_from import student_of
+from refvit.train_recipe import TrainRecipe
 
 
 @pytest.fixture(scope="module")
@@ -227,7 +63,7 @@ def test_a_step_on_grids_of_32_bits_is_the_float_step(model, pixels):
     recipe = TrainRecipe(images=32, batch=16, warmup=0)
     students = (
         Student(model.config, tensors),
-        Student(model.config, learnable.tensors, learnable.tap, penalty=learnable.damping),
+        student_of(learnable, model, 1.0),
     )
     runs = [train(recipe, None, Shapes10(), student=student) for student in students]
     assert all(np.array_equal(runs[1][name], t) for name, t in runs[0].items())
@@ -240,8 +76,14 @@ def test_a_step_on_grids_of_32_bits_is_the_float_step(model, pixels):
 
 
 W4A4 = resolved(refvit.random("nano_vit"), PRESETS["w4a4"])
+
+
 ASYMMETRIC = changed(W4A4, "*.mlp.act", symmetric=False)
+
+
 LOGARITHMIC = changed(W4A4, "*.softmax", quantizer="log2")
+
+
 CROWDED = changed(
     changed(W4A4, "*.softmax", quantizer="log_sqrt2", observer="mse"),
     "*.mlp.act", quantizer="twin", observer="mse",
@@ -307,6 +149,47 @@ def test_what_is_trained_is_what_settles(model, pixels, recipe):
     assert changed_sites > 0.8 * sum(q.bits < 9 for q in settled.qparams.values())
 
 
+@pytest.mark.parametrize(("learned", "code"), [(2.6, 3), (2.4, 2), (-30.0, -8), (99.0, 7)])
+def test_a_zero_point_settles_on_the_nearest_code(model, pixels, learned, code):
+    learnable = Learnable(quantize_model(model, pixels[:8], ASYMMETRIC))
+    site = "blocks.1.mlp.act"
+    found = learnable.settled(learnable.tensors | {site + "@zero_point": np.float32(learned)})
+    assert found.qparams[site].zero_point == code
+
+
+def test_weights_settle_as_they_were_learned(model, pixels):
+    learnable = Learnable(quantize_model(model, pixels[:8], "w4a4"))
+    moved = {name: t + np.float32(0.01) for name, t in learnable.tensors.items()}
+    found = dict(learnable.settled(moved).params.items())
+    assert found.keys() == dict(model.params.items()).keys()
+    assert all(np.array_equal(t, moved[name]) for name, t in found.items())
+
+
+def test_steps_of_groups_stay_as_calibration_found_them(model, pixels):
+    grouped = Recipe("r", {"*.weight": Spec(4, axis=0, group=16), "*": Spec(8)})
+    start = quantize_model(model, pixels[:8], grouped)
+    learnable = Learnable(start)
+    name = "head.weight"
+    assert name + "@step" not in learnable.tensors
+    assert isinstance(learnable.tap(learnable.tensors).qparams[name], Straight)
+    assert learnable.settled(learnable.tensors).qparams[name] is start.qparams[name]
+
+
+def test_a_bias_settles_on_the_product_of_the_steps_that_were_learned(model, pixels):
+    """One accumulator holds it and the products: Jacob et al. 2018, section 2.4."""
+    learnable, rng = Learnable(quantize_model(model, pixels[:8], "w4a4")), np.random.default_rng(0)
+    moved = {
+        name: t + rng.normal(size=t.shape).astype(np.float32) if name.endswith("@step") else t
+        for name, t in learnable.tensors.items()
+    }
+    grids, first = learnable.settled(moved).qparams, learnable.start.qparams
+    for record in linears(model):
+        site, x = record.site, record.inputs[0]
+        scale = grids[f"{site}.weight"].scale * grids[x].scale
+        np.testing.assert_allclose(grids[f"{site}.bias"].scale, scale, rtol=1e-12)
+        assert not np.allclose(grids[f"{site}.bias"].scale, first[f"{site}.bias"].scale, rtol=0.01)
+
+
 @pytest.mark.parametrize("recipe", [PRESETS["w4a4"], CROWDED])
 def test_every_step_is_learned(model, pixels, recipe):
     learnable = Learnable(quantize_model(model, pixels, recipe))
@@ -319,88 +202,6 @@ def test_every_step_is_learned(model, pixels, recipe):
         name for name, q in learnable.start.qparams.items() if q.bits < 24
     }
     assert all(np.any(grads[name]) for name in steps)
-
-
-def test_the_command_trains_on_and_writes_an_engine_that_replays(tmp_path, capsys):
-    out = tmp_path / "small.safetensors"
-    asked = ["train", "--qat", "w4a4", "--from", "nano_vit", "--images", "512", "--batch", "64",
-             "--test", "1000", "--out", str(out)]  # fmt: skip
-    assert main(asked) == 0
-    first = out.read_bytes()
-    card = json.loads(out.with_suffix(".json").read_text())
-    engine = refvit.load(out)
-    assert engine.digest == card["digest"]
-    assert card["integer_top1"] == pytest.approx(card["top1"], abs=0.03)
-    assert card["recipe"]["start"] == "nano_vit"
-    assert "--from nano_vit --qat w4a4" in card["command"]
-    assert main(asked) == 0  # the finished state gives the same engine again
-    assert out.read_bytes() == first
-    capsys.readouterr()
-
-
-def test_a_teacher_and_damping_change_what_is_learned():
-    base = {"start": "nano_vit", "qat": "w3a3", "images": 64, "batch": 32, "warmup": 0,
-            "calibration": 16, "shards": 1}  # fmt: skip
-    model, ways = refvit.load("nano_vit"), ({}, {"alpha": 0.0}, {"damping": 1.0})
-    found = [learn(model, Shapes10(), TrainRecipe(**base, **way)).params for way in ways]
-    other = [learn(model, Shapes10(), TrainRecipe(**base, teacher="nano_swin")).params]
-    for i, one in enumerate(found + other):
-        for two in (found + other)[:i]:
-            assert any(not np.array_equal(two[name], t) for name, t in one.items())
-
-
-def test_what_the_engine_refuses_is_refused_before_training(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("refvit.train_from.train", None)
-    named = tmp_path / "asymmetric.toml"
-    named.write_text(ASYMMETRIC.to_toml())
-    out = tmp_path / "out" / "e.safetensors"
-    asked = ["train", "--from", "nano_vit", "--out", str(out), "--qat"]
-    for argv, said in (
-        ([str(named), "--method", "mse"], "the engine is symmetric"),
-        (["w4a4", "--method", "dynamic"], "found at run time"),
-    ):
-        assert main([*asked, *argv]) == 2
-        assert said in capsys.readouterr().err
-    assert not list(out.parent.iterdir())
-
-
-def test_a_float_model_goes_on_without_grids(tmp_path, capsys):
-    out = tmp_path / "tuned.safetensors"
-    asked = ["train", "nano_vit", "--from", "nano_vit", "--images", "256", "--rate", "1e-5",
-             "--test", "200", "--out", str(out)]  # fmt: skip
-    assert main(asked) == 0
-    card = json.loads(out.with_suffix(".json").read_text())
-    assert card["top1"] == pytest.approx(card["start_top1"], abs=0.02)
-    assert isinstance(refvit.load(out), type(refvit.load("nano_vit")))
-    capsys.readouterr()
-
-
-@pytest.mark.parametrize(
-    ("asked", "said"),
-    [
-        (["--qat", "w4a4"], "name it with --from"),
-        (["--qat", "w9a9", "--from", "nano_vit"], "no recipe 'w9a9'"),
-        (["--qat", "w4a4", "--from", "nano_vti"], "nano_vit"),
-        (["--from", "nano_vit", "--damping", "5"], "damping 5.0 is for training that quantizes"),
-        (["--from", "nano_vit", "--model", "nano_swin"], "what --from names has its own"),
-        (["--qat", "w4a4", "--from", "nano_vit", "--damping", "inf"], "not below 0, calibration"),
-        (["--qat", "w4a4", "--from", "nano_vit", "--calibration", "0"], "at least 1 image"),
-        (["--qat", "w4a4", "--from", "nano_vit", "--test", "0"], "--test is at least 1 image"),
-        (["qat"], "is for training that learns from a teacher"),
-    ],
-)
-def test_what_cannot_be_trained_is_one_line(asked, said, tmp_path, capsys):
-    assert main(["train", *asked, "--out", str(tmp_path / "x.safetensors")]) == 2
-    shown = capsys.readouterr().err
-    assert said in shown
-    assert "Traceback" not in shown
-
-
-def test_the_shipped_recipe_needs_a_start():
-    about = read_recipe("qat")
-    assert about["distill"] == "soft"
-    with pytest.raises(ValueError, match="--from"):
-        TrainRecipe(**about, qat="w4a4")
 
 
 def test_damping_is_its_sum_and_pulls_every_weight_in_range_to_its_code(model, pixels):
@@ -424,21 +225,6 @@ def test_damping_is_its_sum_and_pulls_every_weight_in_range_to_its_code(model, p
     assert set(grads) == set(weights) & set(learnable.start.qparams)
 
 
-@given(st.integers(2, 5), st.booleans(), st.sampled_from([None, 1.3]))
-def test_a_learned_grid_holds_what_it_does_not_clip(bits, signed, zero):
-    """And its ends, at which all of the gradient is the step's."""
-    q = QParams(np.array([0.5, 0.1]), bits, signed, 0)
-    zero = None if zero is None else np.full(2, zero)
-    grid, x = LearnedGrid(q, q.scale, zero), np.linspace(-9, 9, 2 * 333).reshape(2, 333)
-    (dx,) = grads_of(1.0, x, run=grid.round)
-    assert np.array_equal(grid.holds(x), dx == 1)
-    edges = q.scale[:, None] * (np.array([q.lo, q.hi]) - (0 if zero is None else 1))
-    assert grid.holds(edges).all()
-    assert not np.any(grads_of(1.0, edges, run=grid.round)[0])
-    if zero is None:
-        assert np.array_equal(Straight(q).holds(x), grid.holds(x))
-
-
 def test_damping_alone_brings_weights_to_codes(model, pixels):
     learnable = Learnable(quantize_model(model, pixels, "w3a3"))
     optimiser, state = AdamW(decay=0.0), fresh(learnable.tensors)
@@ -446,3 +232,66 @@ def test_damping_alone_brings_weights_to_codes(model, pixels):
         _, grads = value_and_gradients(learnable.damping, state.params)
         state = optimiser.update(state, grads, 1e-3)
     assert learnable.damping(state.params) < 0.7 * learnable.damping(learnable.tensors)
+
+
+@pytest.mark.parametrize("axis", [0, None], ids=["per channel", "per tensor"])
+def test_a_step_learns_by_the_number_of_weights_that_share_it(model, pixels, axis):
+    """Esser et al. 2020, section 2.2, through the tap and the logarithm; of an activation those of
+    one image share it."""
+    recipe = Recipe("r", {"*.weight": Spec(4, axis=axis), "*": Spec(8)})
+    learnable = Learnable(quantize_model(model, pixels, recipe))
+    image = np.random.default_rng(0).standard_normal((3, 65, 48)).astype(np.float32)
+    weight = learnable.tensors["head.weight"]
+    shared = weight.size if axis is None else weight.shape[1]
+    for site, x, count in (("head.weight", weight, shared), ("blocks.0.add1", image, 65 * 48)):
+        grid, leaves = learnable.start.qparams[site], dict(learnable.tensors)
+        leaf = leaves[site + "@step"] = Var(leaves[site + "@step"])
+        backward(np.sum(learnable.tap(leaves)(site, x)))
+        step = Var(np.exp(learnable.tensors[site + "@step"]))
+        along = step if grid.axis is None else step.reshape(-1, 1)
+        backward(np.sum(lsq(x, along, None, grid.lo, grid.hi, 1 / np.sqrt(count * grid.hi))))
+        np.testing.assert_allclose(leaf.grad, step.grad * step.value, rtol=1e-5)
+
+
+def test_damping_rises_by_half_a_cosine_after_a_quarter():
+    """Nagel et al. 2022, section 4.1, and their released code."""
+    share = np.linspace(0, 1, 41)
+    found = np.array([annealed(3.0, done) for done in share])
+    assert not found[:11].any()
+    assert np.all(np.diff(found[10:]) > 0)
+    wanted = 3.0 * (1 - np.cos(np.pi * (share[10:] - 0.25) / 0.75)) / 2
+    np.testing.assert_allclose(found[10:], wanted, atol=1e-12)
+    assert annealed(0.0, 1.0) == 0
+
+
+def test_damping_counts_as_much_as_the_training_is_over(model, pixels):
+    """A run tells its penalty every step how far it is, from the first at nothing on; and the loss
+    is that without it and `annealed` of the sum."""
+    learnable, batch = Learnable(quantize_model(model, pixels, "w4a4")), batch_of(model)
+    plain, damped = (student_of(learnable, model, strength) for strength in (0.0, 2.0))
+    assert plain.penalty is None
+    total = learnable.damping(learnable.tensors)
+    base, first, half, last = (
+        gradients(TrainRecipe(), student, learnable.tensors, batch, done)[1]
+        for student, done in ((plain, 1.0), (damped, 0.25), (damped, 0.625), (damped, 1.0))
+    )
+    assert first == base
+    assert half - base == pytest.approx(total, rel=1e-3)
+    assert last - base == pytest.approx(2 * total, rel=1e-3)
+    seen = []
+    watched = replace(plain, penalty=lambda leaves, tap, done: seen.append(done) or 0.0)
+    train(TrainRecipe(images=64, batch=16, shards=1), None, Shapes10(), student=watched)
+    assert seen == [0, 0.25, 0.5, 0.75]
+
+
+def test_grids_are_made_once_a_step(model, pixels, monkeypatch):
+    """Damping takes them from the tap, and finds what it finds without."""
+    learnable, made = Learnable(quantize_model(model, pixels, "w4a4")), []
+    leaves = {name: Var(tensor) for name, tensor in learnable.tensors.items()}
+    with_tap = learnable.damping(leaves, learnable.tap(leaves))
+    assert with_tap.value == learnable.damping(leaves).value == learnable.damping(learnable.tensors)
+    real = Learnable._grids
+    monkeypatch.setattr(Learnable, "_grids", lambda *args: made.append(1) or real(*args))
+    student = student_of(learnable, model, 1.0)
+    gradients(TrainRecipe(), student, learnable.tensors, batch_of(model), 0.5)
+    assert len(made) == 1

@@ -9,6 +9,7 @@ import refvit
 from refvit.images import Preprocess
 from refvit.model import Model
 from refvit.models import SwinConfig, ViTConfig, random_params
+from refvit.progress import Progress
 from refvit.quant import FakeQuantize, quantize_model, reconstruct, reparameterise
 from refvit.quant.reconstruct import distance, stream_of
 
@@ -65,6 +66,21 @@ def test_the_target_is_the_float_model_not_the_folded_one():
     )
     near = distance(*(stream_of(VIT, m.params, images(VIT, 8)) for m in (folded, exact)))
     assert near < 1e-9
+
+
+def test_the_target_is_the_float_model_not_the_quantized_one(monkeypatch):
+    """The first distance is that of the simulated model to the float model it was given, whichever
+    that is; and what learns from either is nearer to its own."""
+    exact, shown = random_model(VIT), []
+    start, all_of_them = quantize_model(exact, images(VIT), "w4a4"), images(VIT)
+    moved = exact.params.map(lambda t: t + np.float32(0.5) if t.shape == (5,) else t)
+    targets = [exact, replace(exact, params=moved)]
+    monkeypatch.setattr(Progress, "advance", lambda bar, done, note: shown.append(note))
+    found = [reconstruct(start, to, all_of_them, steps=40, batch=64, rate=1e-2) for to in targets]
+    for said, to in zip((shown[0], shown[40]), targets, strict=True):
+        assert said == f"distance {apart(start, to, all_of_them):.4f}"
+    for k, to in enumerate(targets):
+        assert apart(found[k], to, all_of_them) < apart(found[1 - k], to, all_of_them)
 
 
 def test_the_same_seed_learns_the_same():

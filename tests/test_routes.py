@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 import refvit
+from refvit import routes as routes_module
 from refvit.cli import main
+from refvit.model import Model
 from refvit.routes import ROUTES, Arrival, Means, arrival, arrivals, table
 from refvit.sources import Folder, Shapes10
 from refvit.train import advanced
@@ -112,6 +114,31 @@ def test_the_command_takes_the_images_of_synthesize(tmp_path, capsys, monkeypatc
     assert json.loads(capsys.readouterr().out)["cells"] == about["cells"]
     assert about["float_top1"] == refvit.evaluate(refvit.load("nano_vit"), count=40).top1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["made", "routes.json"]
+
+
+def test_the_float_model_is_tested_once(model, means, tmp_path, capsys, monkeypatch):
+    """By the command, which says it, and by `arrivals` only where nobody knows."""
+    tested, real = [], routes_module.evaluate
+
+    def counted(found, *args):
+        tested.extend([found] if isinstance(found, Model) else [])
+        return real(found, *args)
+
+    monkeypatch.setattr("refvit.routes.evaluate", counted)
+    monkeypatch.setattr("refvit.routes_command.evaluate", counted)
+    monkeypatch.setattr("refvit.routes.arrival", lambda *key, means: Arrival(*key[2:], *[1] * 5))
+    kept = tmp_path / "routes.json"
+    assert main(["routes", "nano_vit", "--routes", "ptq", "--count", "40", "--out",
+                 str(kept)]) == 0  # fmt: skip
+    assert len(tested) == 1
+    found = json.loads(kept.read_text())["float_top1"]
+    assert f"float {100 * found:.2f}" in capsys.readouterr().out
+    arrivals(model, Shapes10(), means, ["ptq"], float_top1=0.5, kept=tmp_path / "other.json")
+    assert len(tested) == 1
+    assert json.loads((tmp_path / "other.json").read_text())["float_top1"] == 0.5
+    arrivals(model, Shapes10(), means, ["ptq"], kept=tmp_path / "third.json")
+    assert len(tested) == 2
+    assert json.loads((tmp_path / "third.json").read_text())["float_top1"] == found
 
 
 def test_mistakes_of_the_command_are_one_line(tmp_path, capsys):

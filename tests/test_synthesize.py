@@ -15,7 +15,7 @@ from refvit.model import Model
 from refvit.models import ViTConfig, random_params
 from refvit.quant import prior_labels, synthesize
 from refvit.sources import parse_source, pixels_of
-from refvit.synthesize_command import contact_sheet
+from refvit.synthesize_command import contact_sheet, names_of
 
 VIT = ViTConfig(12, 2, 3, 20, image=(8, 12), patch=(4, 4), classes=5)
 CROPPING = Preprocess(VIT.image, (0.4,) * 3, (0.25,) * 3, resize=9, centre="round")
@@ -87,3 +87,13 @@ def test_mistakes_of_the_command_are_one_line_before_any_work(capsys, file, tmp_
 
 def test_a_sheet_has_a_row_for_every_eight_images_and_takes_grey_ones():
     assert contact_sheet(np.zeros((9, 28, 28, 1), np.uint8), ["é"] * 9).size == (8 * 86, 2 * 98)
+
+
+@pytest.mark.parametrize(("count", "digits"), [(1, 3), (1000, 3), (1001, 4), (10_001, 5)])
+def test_names_sort_as_the_images_were_made(count, digits):
+    labels = np.arange(count) % 5
+    names = names_of(labels, ("a/b", *"cdef"))
+    files = [Path(name).name for name in names]
+    assert sorted(files) == files
+    assert {len(file) for file in files} == {digits + len(".png")}
+    assert [Path(name).parent.name for name in names[:3]] == ["a-b", "c", "d"][:count]

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refvit.autodiff.tape import unbroadcast, vjp_of
+from refvit.autodiff.tape import unbroadcast, value_of, vjp_of
 from refvit.ops.functional import overridable
 from refvit.quant.affine import Grid, QParams
 from refvit.quant.dynamic import DynamicGrid
@@ -57,12 +57,12 @@ def in_range(x: Array, grid: Grid) -> Array:
 
 
 @overridable
-def lsq(x: Array, step: Array, zero_point: Any, lo: int, hi: int, worth: float) -> Array:
+def lsq(x: Array, step: Array, zero_point: Any, lo: int, hi: int, gradient_scale: float) -> Array:
     """Return `clip(rint(x / step), lo - z, hi - z) * step`, in the dtype of `x`, with z the code
     nearest to `zero_point`: what `QParams` of this step and z rounds x to.
 
     `step` and `zero_point` broadcast against x; a zero point of None is 0 and is not learned.
-    `worth` is what the gradients of both are multiplied by.
+    `gradient_scale` is what the gradients of both are multiplied by.
 
     >>> lsq(np.array([0.9, -0.2, 9.0]), np.array(0.5), None, -2, 1, 1.0)
     array([ 0.5, -0. ,  0.5])
@@ -86,7 +86,14 @@ def ends(zero_point: Any, lo: int, hi: int) -> tuple[Any, Any]:
 
 @vjp_of(lsq)
 def _lsq(
-    g: Array, out: Array, x: Array, step: Array, zero_point: Any, lo: int, hi: int, worth: float
+    g: Array,
+    out: Array,
+    x: Array,
+    step: Array,
+    zero_point: Any,
+    lo: int,
+    hi: int,
+    gradient_scale: float,
 ) -> tuple[Any, ...]:
     """With u = x / step: dx = 1 where lo < u < hi, else 0; dstep = rint(u) - u there, else the end
     that u is clipped to, so (out - dx x) / step: nothing is rounded again. The zero point is LSQ+'s
@@ -94,30 +101,30 @@ def _lsq(
     """
     lo, hi = ends(zero_point, lo, hi)
     dx = g * ((x > lo * step) & (x < hi * step))
-    dstep = unbroadcast(g * out - dx * x, step) * (g.dtype.type(worth) / step)
+    dstep = unbroadcast(g * out - dx * x, step) * (g.dtype.type(gradient_scale) / step)
     dzero = None
     if zero_point is not None:
-        dzero = unbroadcast((dx - g) * step, zero_point) * g.dtype.type(worth)
+        dzero = unbroadcast((dx - g) * step, zero_point) * g.dtype.type(gradient_scale)
     return dx, dstep, dzero, None, None, None
 
 
 @overridable
-def scaled(x: Array, step: Array, grid: Grid, worth: float) -> Array:
+def scaled(x: Array, step: Array, grid: Grid, gradient_scale: float) -> Array:
     """Return `x` on `grid`, whose scale is `step`: a number that all its values are multiples of.
 
-    `worth` is what the step's gradient is multiplied by.
+    `gradient_scale` is what the step's gradient is multiplied by.
     """
     return grid.round(x)
 
 
 @vjp_of(scaled)
 def _scaled(
-    g: Array, out: Array, x: Array, step: Array, grid: Grid, worth: float
+    g: Array, out: Array, x: Array, step: Array, grid: Grid, gradient_scale: float
 ) -> tuple[Any, ...]:
     """With r the rounding for a step of 1, out = step r(x / step): where x is in range and r is
     taken for the identity dstep = (out - x) / step, else out / step, which is LSQ of any grid."""
     dx = g * in_range(x, grid)
-    dstep = unbroadcast(g * out - dx * x, step) * (g.dtype.type(worth) / step)
+    dstep = unbroadcast(g * out - dx * x, step) * (g.dtype.type(gradient_scale) / step)
     return dx, dstep, None, None
 
 
@@ -130,12 +137,12 @@ class Straight:
     def round(self, x: Any) -> Any:
         return straight_through(x, self.grid)
 
-    def holds(self, x: Array) -> Array:
+    def in_range(self, x: Array) -> Array:
         """Return where x is in the range of the grid."""
         return in_range(x, self.grid)
 
 
-def gradient_scale(x: Any, grid: Any, count: int) -> float:
+def gradient_scale_of(x: Any, grid: Any, count: int) -> float:
     """Return LSQ's 1 / sqrt(N hi) for the N values that share a step (Esser et al. 2020, section
     2.2): `count` of them, or as many as one image or window of `x` [n, ...] has.
 
@@ -153,9 +160,9 @@ class LearnedScale:
 
     def round(self, x: Any) -> Any:
         """Return `x` on the grid."""
-        return scaled(x, self.step, self.grid, gradient_scale(x, self.grid, 0))
+        return scaled(x, self.step, self.grid, gradient_scale_of(x, self.grid, 0))
 
-    def holds(self, x: Array) -> Array:
+    def in_range(self, x: Array) -> Array:
         """Return where x is in the range of the grid."""
         return in_range(x, self.grid)
 
@@ -174,13 +181,12 @@ class LearnedGrid:
     def round(self, x: Any) -> Any:
         """Return `x` on the grid."""
         step, zero = (self._beside(what, x) for what in (self.step, self.zero_point))
-        return lsq(
-            x, step, zero, self.grid.lo, self.grid.hi, gradient_scale(x, self.grid, self.count)
-        )
+        shared = gradient_scale_of(x, self.grid, self.count)
+        return lsq(x, step, zero, self.grid.lo, self.grid.hi, shared)
 
-    def holds(self, x: Array) -> Array:
+    def in_range(self, x: Array) -> Array:
         """Return where x is in the range of the grid: between its ends, both in it."""
-        step, zero = (self._beside(what, x) for what in (self.step, self.zero_point))
+        step, zero = (self._beside(value_of(v), x) for v in (self.step, self.zero_point))
         lo, hi = ends(zero, self.grid.lo, self.grid.hi)
         return np.asarray((x >= lo * step) & (x <= hi * step))
 

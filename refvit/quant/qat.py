@@ -7,6 +7,7 @@ the float model, with the tap that simulates (`FakeQuantize`). What is learned s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -26,6 +27,7 @@ from refvit.quant.quantizers import FakeQuantize
 Arrays = dict[str, NDArray[Any]]
 FLOAT32 = 24  # bits from which on a grid is finer than the float32 that learns
 STEP, ZERO = "@step", "@zero_point"  # ends of the names of what grids learn
+FREE = 0.25  # of a training, before weights are damped
 FURTHEST = 80.0  # of the logarithm of a step, either way: float32 ends at 87 and 88
 
 
@@ -71,17 +73,19 @@ class Learnable:
             {name: self._rounds(name, now[name], leaves) for name in self.simulated}
         )
 
-    def damping(self, leaves: Mapping[str, Any]) -> Any:
+    def damping(self, leaves: Mapping[str, Any], tap: FakeQuantize | None = None) -> Any:
         """Return the sum over all weights of (w_hat - clip(w))^2, where w_hat is w on its grid and
         held still, and the clip is to the grid's ends: a loss that pulls each weight in range to
         the code it rounds to, so that it no longer goes to and fro between two (Nagel,
-        Fournarakis, Bondarenko and Blankevoort 2022, section 4.1)."""
-        now, total = {name: value_of(leaf) for name, leaf in leaves.items()}, 0.0
-        grids = self._grids(now)
+        Fournarakis, Bondarenko and Blankevoort 2022, section 4.1). `annealed` says how much it
+        counts. Who has the `tap` of `leaves` already gives it, as making it is not free."""
+        total: Any = 0.0
+        grids: Mapping[str, Any] = (tap or self.tap(leaves)).qparams
         for name in sorted(self.simulated):
             if name.endswith(".weight"):
-                w, grid = now[name], self._rounds(name, grids[name], now)
-                error = (leaves[name] - grid.round(w)) * grid.holds(w).astype(w.dtype)
+                w, grid = value_of(leaves[name]), grids[name]
+                error = leaves[name] - value_of(grid.round(w))
+                error = error * grid.in_range(w).astype(w.dtype)
                 total = total + np.sum(error * error)
         return total
 
@@ -113,6 +117,20 @@ class Learnable:
                     whole = np.clip(np.rint(zero), q.lo, q.hi).astype(np.int64)
                     found[name] = replace(q, scale=scale, zero_point=whole)
         return with_grids(self.start, found).qparams
+
+
+def annealed(damping: float, done: float) -> float:
+    """Return what damping counts when the share `done` of a training, 0 to 1, is over: nothing in
+    its first quarter, in which weights move freely, then half a cosine up to `damping`.
+
+    Nagel et al. 2022, section 4.1, anneal it by a cosine; the quarter is the default of their
+    released code.
+
+    >>> [round(annealed(8.0, done), 3) for done in (0.0, 0.25, 0.4375, 0.625, 1.0)]
+    [0.0, 0.0, 1.172, 4.0, 8.0]
+    """
+    rising = max(0.0, done - FREE) / (1 - FREE)
+    return damping * 0.5 * (1 - math.cos(math.pi * rising))
 
 
 def step_of(logarithm: Any) -> Any:
