@@ -103,18 +103,21 @@ def best_tiling(gemm: Gemm, machine: Machine) -> Tiling:
     the least of all bounds the one of fewest bytes is followed tile by tile, and taken if it keeps
     to that. If not, those of the least bounds are followed until no other can be faster by more.
     """
-    tile, moved = options(gemm.once, machine.cells, machine.halves)
+    tile, parts = options(gemm.once, machine.cells, machine.halves)
+    moved = parts.sum(0)
     port = (moved + gemm.M * gemm.N * gemm.beside) * (gemm.count / machine.dram_bytes_per_cycle)
     busy = _computed(gemm, tile, machine)
     least = np.maximum(busy, port)
     near = np.flatnonzero(least <= least.min() * (1 + NEAR))
     fewest = near[moved[near] == moved[near].min()]
-    best = _cut(fewest[busy[fewest].argmin()], gemm, tile, machine)
+    found = at = fewest[busy[fewest].argmin()]
+    best = _cut(at, gemm, tile, machine)
     while best.end > least.min() * (1 + NEAR):
         at = least.argmin()
-        best = min(best, _cut(at, gemm, tile, machine), key=lambda cut: cut.end)
+        cut = _cut(at, gemm, tile, machine)
+        best, found = (cut, at) if cut.end < best.end else (best, found)
         least[at] = np.inf
-    return _tiling(best)
+    return _tiling(best, *parts[:, found].tolist())
 
 
 def _cut(at: Any, gemm: Gemm, tile: Tile, machine: Machine) -> Cut:
@@ -124,14 +127,11 @@ def _cut(at: Any, gemm: Gemm, tile: Tile, machine: Machine) -> Cut:
     return Cut(gemm, machine, (m, k, n), tuple(ORDERS)[order])
 
 
-def _tiling(cut: Cut) -> Tiling:
-    """Return all there is to say of a cut."""
-    a, b, spill, back, store = traffic(cut.order, cut.gemm, tuple(map(np.asarray, cut.tile)))
-    axis = mapping(0, 1, 2, cut.hw.dataflow)[2]
-    return Tiling(
-        cut, math.prod(cut.pieces), cut.tile[axis], float(a + b + back), float(store + spill),
-        float(spill), float(a), float(b),
-    )  # fmt: skip
+def _tiling(cut: Cut, a: float, b: float, spill: float, back: float, store: float) -> Tiling:
+    """Return all there is to say of a cut, which moves so many bytes (`traffic`)."""
+    time_piece = cut.tile[mapping(0, 1, 2, cut.hw.dataflow)[2]]
+    count = math.prod(cut.pieces)
+    return Tiling(cut, count, time_piece, a + b + back, store + spill, spill, a, b)
 
 
 @lru_cache(maxsize=4096)
@@ -139,7 +139,8 @@ def options(
     gemm: Gemm, units: tuple[int, int, int], halves: tuple[int, int, int, int]
 ) -> tuple[Tile, NDArray[Any]]:
     """Return m, k and n of every tile that fits, in multiples of `units`, in `halves` of the SRAMs
-    of A, B, results and sums; and the bytes that each moves, in all orders one after another.
+    of A, B, results and sums; and the bytes of `traffic` [5, in all orders one after another], but
+    without end for what another order has as well.
 
     They are kept, as machines of a sweep differ in their clock or port more often than in these.
     """
@@ -148,7 +149,11 @@ def options(
     fits = (m * k * gemm.a_bytes <= halves[0]) & (k * n * gemm.b_bytes <= halves[1])
     fits = fits & (m * n * gemm.o_bytes <= halves[2]) & (m * n * PARTIAL_BYTES <= halves[3])
     tile = tuple(sizes[at] for sizes, at in zip(axes, fits.nonzero(), strict=True))
-    return tile, np.concatenate([sum(traffic(order, gemm, tile)) for order in ORDERS])
+    moved = np.stack([traffic(order, gemm, tile) for order in ORDERS], 1)
+    down, whole, across = tile[0] >= gemm.M, tile[1] >= gemm.K, tile[2] >= gemm.N
+    moved[:, 1, whole & (down | across)] = np.inf  # the very tiles of the first order
+    moved[:, 2, whole] = np.inf  # with K uncut no better than the others
+    return tile, moved.reshape(len(moved), -1)
 
 
 def traffic(order: str, gemm: Gemm, tile: Tile) -> tuple[Any, ...]:
