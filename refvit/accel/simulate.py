@@ -7,13 +7,13 @@ for the last store of the one before. Layers that are alike cost alike, and are 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from refvit.accel.gemm import Operands, cut_like, followed, gemm_cost, gemm_of
+from refvit.accel.gemm import Cost, Operands, cut_like, followed, gemm_cost, gemm_of
 from refvit.accel.machine import Machine
 from refvit.accel.machine import machine as find_machine
 from refvit.accel.operators import fused_cost, host_cost, softmax_cost, vector_cost
@@ -93,19 +93,21 @@ def simulate_layers(
     steps = steps_of(layers, hw, () if host else hw.fused)
     stays = resident(steps, hw, bits) if residency and not host else frozenset()
     leaving = frozenset(site for step in steps if step.leaves for site, _ in step.writes)
-    plan = Plan(hw, bits, stays, host, leaving)
+    return tuple(_rows(steps, Plan(hw, bits, stays, host, leaving)))
+
+
+def _rows(steps: Sequence[Step], plan: Plan) -> Iterator[Row]:
+    """Yield the rows of every step; what costs alike is worked out once."""
     known: dict[Any, list[Row]] = {}
-    rows: list[Row] = []
     for step in steps:
         key = _key(step, plan)
         if key not in known:
-            figures = host_rows(step, plan) if host else step_rows(step, plan)
+            figures = host_rows(step, plan) if plan.host else step_rows(step, plan)
             known[key] = [Row(name="", group="", **each) for each in figures]
         names = [*step.layers, step.main][: len(known[key])]
         for layer, row in zip(names, known[key], strict=True):
             name = f"{layer.name}.{row.op}" if row.op == "requantize" else layer.name
-            rows.append(row.called(name, layer.group))
-    return tuple(rows)
+            yield row.called(name, layer.group)
 
 
 def _key(step: Step, plan: Plan) -> Any:
@@ -127,27 +129,31 @@ def step_rows(step: Step, plan: Plan) -> list[dict[str, Any]]:
     if not main.M:
         cost = vector_cost(main, hw, _moved(step.reads, plan), _moved(step.writes, plan))
         return [row_of(main, hw, cost, "vector", streams_of(step, plan))]
-    operands = operands_of(step, plan)
-    gemms = [gemm_of(main, hw, operands)]
-    for layer in fused_layers(step):
-        gemms.append(followed(gemms[-1], layer, hw, besides(step, layer, plan)[1]))
-    cost = gemm_cost(main, hw, operands, all_of_it=gemms[-1])
-    assert cost.tiling is not None
-    times = [cost.timing, *(cut_like(cost.tiling, gemm).timing for gemm in gemms[1:])]
-    between = zip(fused_layers(step), pairwise(times), strict=True)
-    costs = [
-        fused_cost(layer, hw, before, after, besides(step, layer, plan))
-        for layer, (before, after) in between
-    ]
-    if step.layers[-1].op == "softmax":
-        busy = sum(each.vector_cycles for each in (cost, *costs))
-        costs.append(softmax_cost(step.layers[-1], hw, times[-1], main.count, busy))
-    widths = Operands(0, 0, plan.bits(step.writes[0][0]))
+    operands, widths = operands_of(step, plan), Operands(0, 0, plan.bits(step.writes[0][0]))
+    cost, *costs = gemm_costs(step, plan, operands)
     behind = zip(step.layers[1:], costs, strict=True)
     return [
         row_of(main, hw, cost, "array", operands),
         *(row_of(layer, hw, each, "fused", widths) for layer, each in behind),
     ]
+
+
+def gemm_costs(step: Step, plan: Plan, operands: Operands) -> list[Cost]:
+    """Return the costs of a GEMM and of all that streams behind it, in tiles that suit them all:
+    each costs what it makes the step take longer."""
+    main, hw, gemms = step.main, plan.hw, [gemm_of(step.main, plan.hw, operands)]
+    for layer in fused_layers(step):
+        gemms.append(followed(gemms[-1], layer, hw, besides(step, layer, plan)[1]))
+    cost = gemm_cost(main, hw, operands, all_of_it=gemms[-1])
+    assert cost.tiling is not None
+    times = [cost.timing, *(cut_like(cost.tiling, gemm).timing for gemm in gemms[1:])]
+    costs = [cost]
+    for layer, (before, after) in zip(fused_layers(step), pairwise(times), strict=True):
+        costs.append(fused_cost(layer, hw, before, after, besides(step, layer, plan)))
+    if step.layers[-1].op == "softmax":
+        busy = sum(each.vector_cycles for each in costs)
+        costs.append(softmax_cost(step.layers[-1], hw, times[-1], main.count, busy))
+    return costs
 
 
 def fused_layers(step: Step) -> list[Layer]:
