@@ -27,6 +27,7 @@ NOT_MODELLED = (
     "bandwidth of the SRAMs",
     "DRAM banks and refresh",
     "energy of a host processor",
+    "biases and constants of requantization",
     "sparsity",
 )
 # What every estimate takes for granted, whatever the widths.

@@ -1,7 +1,8 @@
 """DRAM traffic of a GEMM with finite buffers, and the outer tiling that is fastest.
 
 A GEMM is cut into outer tiles m x k of A, k x n of B, m x n of the output that fit half of each
-SRAM. Three orders of the loops are tried for every tile (`tiles.ORDERS`); each moves
+SRAM: multiples of the array (of its rows along what lies in time), as even as these allow, one for
+every number of pieces of M, K and N. Three orders of the loops are tried for every tile (`tiles.ORDERS`); each moves
 
     weights outer       K N b_w + M K b_a [ceil(N/n), or 1 if A fits whole] + M N b_o
     activations outer   M K b_a + K N b_w [ceil(M/m), or 1 if B fits whole] + M N b_o

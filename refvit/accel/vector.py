@@ -1,7 +1,7 @@
 """The vector unit: softmax, LayerNorm, GELU and residual sums, `lanes` elements a cycle.
 
-An operator goes over its data in the passes that the machine says; a reduction costs every row a
-few cycles more. What is fused sits between accumulator and buffer, so it costs only what its
+An operator goes over its data in the passes that the machine says; a reduction costs every row two
+cycles more (`ROW_CYCLES`, refvit's: one to start it, one to hand its result on). What is fused sits between accumulator and buffer, so it costs only what its
 stream takes longer than the GEMM that feeds it.
 
 The alternative is a host: a core beside the array that takes the operators in floats, one element
@@ -17,7 +17,7 @@ from refvit.accel.hardware import Passes
 from refvit.accel.systolic import ceil_div
 from refvit.accel.workload import Layer
 
-ROW_CYCLES = 2  # to start a row's reduction and to hand its result on
+ROW_CYCLES = 2
 REDUCTIONS = ("softmax", "layer_norm")
 DEFAULT = Passes()
 
