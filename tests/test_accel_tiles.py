@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from refvit.accel import MACHINES, Layer, Machine, gemm_cycles, simulate
 from refvit.accel.gemm import Operands, gemm_cost
-from refvit.accel.memory import NEAR, best_tiling, candidates
+from refvit.accel.memory import best_tiling, candidates
 from refvit.accel.stream import Clock
 from refvit.accel.systolic import ceil_div, cut_cycles, mapping
 from refvit.accel.tiles import ORDERS, Cut, Gemm
@@ -94,10 +94,9 @@ def walked(cut):
             steps = time * x.slices
             each = max(steps, hw.rows) if hw.overlap else 2 * hw.rows + hw.cols + steps - 2
             array = math.ceil(rows / hw.rows) * math.ceil(cols / hw.cols) * each
-            behind, after = (
-                math.ceil(math.ceil(results / hw.vector_lanes) * passes / pieces["k"])
-                for passes in (x.streamed, x.serial)
-            )
+            share = math.ceil(results / hw.vector_lanes) * (last or not leave)
+            over = 1 if leave else pieces["k"]
+            behind, after = (math.ceil(share * passes / over) for passes in (x.streamed, x.serial))
             yield max(array, behind) + after, read["a"], read["b"], sums, store
 
 
@@ -151,7 +150,17 @@ def test_no_tiling_is_faster_by_more_than_a_twentieth(gemm, hw):
     every = [Cut(gemm, hw, tile, order) for tile in fits for order in ORDERS]
     best = best_tiling(gemm, hw)
     assert holds((best.m, best.k, best.n), gemm, hw)
-    assert best.cycles <= (1 + NEAR) * min(cut.end for cut in every)
+    assert best.cycles <= 1.05 * min(cut.end for cut in every)
+    fast, frugal = (best_tiling(gemm, replace(hw, tiling_slack=slack)) for slack in (0, 1000))
+    assert fast.cycles == min(cut.end for cut in every)
+    assert frugal.bytes == pytest.approx(min(map(moved, every)))
+
+
+def moved(cut):
+    """The bytes that a cut loads and stores of A, B, sums and results, for one of its GEMMs."""
+    beside = cut.gemm.M * cut.gemm.N * cut.gemm.beside
+    parts = [*cut.loads, cut.stores]
+    return sum(float((part * cut.count).sum()) for part in parts) / cut.gemm.count - beside
 
 
 def holds(tile, gemm, hw):
@@ -166,13 +175,22 @@ def holds(tile, gemm, hw):
     )
 
 
+def test_bytes_count_where_they_cost_no_time():
+    """fc1 of ViT-B on edge16: the fastest tiling moves more than twice what one a little slower
+    does, which is taken; and one that is told by its bytes alone is slower than that."""
+    gemm, hw = Gemm(197, 768, 3072, 1, 1, 1, streamed=1), MACHINES["edge16"]
+    fast, both, frugal = (best_tiling(gemm, replace(hw, tiling_slack=s)) for s in (0, 0.05, 1000))
+    assert fast.cycles <= both.cycles <= 1.05 * fast.cycles < frugal.cycles
+    assert fast.bytes > 1.5 * both.bytes >= 1.5 * frugal.bytes
+
+
 @given(gemms, machines(), st.sampled_from([1.2, 2, 5]), st.integers(1, 15))
 def test_a_larger_machine_is_never_slower_by_more_than_a_twentieth(gemm, hw, grow, which):
     keys = (*BUFFERS, "dram_bytes_per_cycle")
     grown = {key: getattr(hw, key) * grow for i, key in enumerate(keys) if which >> i & 1}
     grown |= {key: int(size) for key, size in grown.items() if key in BUFFERS}
     before, after = (best_tiling(gemm, machine) for machine in (hw, replace(hw, **grown)))
-    assert after.cycles <= (1 + NEAR) * before.cycles
+    assert after.cycles <= 1.05 * before.cycles
 
 
 @given(st.integers(1, 5000), st.integers(1, 70))
@@ -215,7 +233,7 @@ def test_slices_stretch_the_time_axis(M, K, N, dataflow, overlap):
     if cost.tiling.tiles == 1:
         assert cost.timing.compute == whole
     wide = gemm_cost(gemm_layer(M, K, N), replace(hw, multiplier_bits=16), Operands(16, 16, 8))
-    assert wide.timing.cycles <= cost.timing.cycles * (1 + NEAR)
+    assert wide.timing.cycles <= cost.timing.cycles * 1.05
 
 
 def test_partial_sums_that_spill_are_never_packed():
@@ -243,7 +261,7 @@ def test_tiling_by_hand():
 @pytest.mark.parametrize("name", ["nano_swin", "deit_tiny", "vit_base"])
 def test_a_batch_takes_no_longer_than_its_images_one_by_one(name, machine):
     one, four = (simulate(VARIANTS[name], machine, 8, n, residency=False).totals for n in (1, 4))
-    assert four["cycles"] <= 4 * one["cycles"] * (1 + NEAR)
+    assert four["cycles"] <= 4 * one["cycles"] * 1.05
 
 
 def test_an_accumulator_frees_the_output_buffer():

@@ -28,6 +28,7 @@ NOT_MODELLED = (
     "DRAM banks and refresh",
     "energy of a host processor",
     "biases and constants of requantization",
+    "the buffer of what a fused sum adds",
     "sparsity",
 )
 # What every estimate takes for granted, whatever the widths.

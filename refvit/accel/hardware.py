@@ -62,7 +62,8 @@ class Machine:
     `multiplier_bits` is the width of a PE's multiplier: wider operands take a cycle a slice.
     `widths` are those codes are stored at: narrower ones take the next. `energy` names the table
     its own estimate is read from. DRAM moves `dram_bytes_per_cycle` of the array's clock; a host
-    has a clock of its own, `host_mhz`, 1 GHz as in Kim et al. 2023.
+    has a clock of its own, `host_mhz`, 1 GHz as in Kim et al. 2023. A tiling that moves less may be
+    slower than the fastest by `tiling_slack`: 0 is for time, 1000 for traffic.
 
     Raises ValueError, in one line, for a size that is not above 0, an unknown name, or buffers in
     which no tile of the array would fit.
@@ -87,6 +88,7 @@ class Machine:
     widths: tuple[int, ...] = (4, 8, 16)
     multiplier_bits: int = 8
     host_mhz: float = 1000.0
+    tiling_slack: float = 0.05
 
     def __post_init__(self) -> None:
         words = isinstance(self.name, str) and isinstance(self.source, str)
@@ -206,6 +208,9 @@ def _check_sizes(machine: Machine) -> None:
     for name, most in MOST.items():
         size = getattr(machine, name)
         _require(size <= most, machine, f"{name} is {brief(size)}; give at most {most:,}")
+    slack, said = machine.tiling_slack, "it has to be from 0 to 1000"
+    number = isinstance(slack, Real) and not isinstance(slack, bool)
+    _require(number and 0 <= slack <= 1000, machine, f"tiling_slack is {brief(slack)}; {said}")
     for name in set(SIZES) - set(MOST):
         size, range_ = getattr(machine, name), f"{LEAST_REAL:g} to {MOST_REAL:,.0f}"
         fits = LEAST_REAL <= size <= MOST_REAL

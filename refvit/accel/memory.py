@@ -1,8 +1,9 @@
-"""DRAM traffic of a GEMM with finite buffers, and the outer tiling that is fastest.
+"""DRAM traffic of a GEMM with finite buffers, and the outer tiling that is taken.
 
 A GEMM is cut into outer tiles m x k of A, k x n of B, m x n of the output that fit half of each
 SRAM: multiples of the array (of its rows along what lies in time), as even as these allow, one for
-every number of pieces of M, K and N. Three orders of the loops are tried for every tile (`tiles.ORDERS`); each moves
+every number of pieces of M, K and N; uneven cuts are not tried. Three orders of the loops are tried
+for every tile (`tiles.ORDERS`); each moves
 
     weights outer       K N b_w + M K b_a [ceil(N/n), or 1 if A fits whole] + M N b_o
     activations outer   M K b_a + K N b_w [ceil(M/m), or 1 if B fits whole] + M N b_o
@@ -13,9 +14,9 @@ its pieces; in the third K is the inner loop, so they never do. Without it a bat
 not fit, would move more than its images one by one. The term of a tensor that is on chip already,
 or stays there, is 0.
 
-Of these one that moves little is taken, but none that is slower than another by more than a
-twentieth: bytes cost energy, and where memory does not bound a GEMM they cost no time. A bound that
-is quickly found for all of them leaves few to be followed tile by tile.
+Of all of these one is taken that is slower than none by more than a twentieth, and moves least of
+those that can be told to be so: bytes cost energy, and where memory does not bound a GEMM they cost
+no time. A bound that is quickly found for all of them leaves few to be followed tile by tile.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ from refvit.accel.systolic import ceil_div, cut_cycles, mapping
 from refvit.accel.tiles import ORDERS, PARTIAL_BYTES, Cut, Gemm
 
 Tile = tuple[NDArray[Any], ...]  # m, k and n
-NEAR = 0.05  # for less traffic a tiling may be slower than the fastest by this share
+
+FEW = 8  # cuts that are followed for fewer bytes
 
 
 @dataclass(frozen=True)
@@ -97,35 +99,61 @@ def candidates(size: int, unit: int) -> tuple[int, ...]:
 
 @lru_cache(maxsize=4096)
 def best_tiling(gemm: Gemm, machine: Machine) -> Tiling:
-    """Return a tiling that no other is faster than by more than `NEAR`: the one that moves least if
-    that can be told from bounds, else the fastest that is found.
+    """Return the tiling that moves least of those that are slower than none by more than
+    `machine.tiling_slack`, as far as bounds tell them.
 
-    No time is below the port's for all bytes, nor below `_computed`. Of those whose bound is near
-    the least of all bounds the one of fewest bytes is followed tile by tile, and taken if it keeps
-    to that. If not, those of the least bounds are followed until no other can be faster by more.
+    Of the tiles whose bound is near the least of all bounds the one of fewest bytes is followed,
+    and taken if it keeps to that. If not, it is found out how fast the fastest may be, and of those
+    near that the one of fewest bytes is taken, if it is among the first few: else the fastest.
     """
-    tile, parts = options(gemm.once, machine.cells, machine.halves)
-    moved = parts.sum(0)
-    port = (moved + gemm.M * gemm.N * gemm.beside) * (gemm.count / machine.dram_bytes_per_cycle)
-    busy = _computed(gemm, tile, machine)
-    least = np.maximum(busy, port)
-    near = np.flatnonzero(least <= least.min() * (1 + NEAR))
-    fewest = near[moved[near] == moved[near].min()]
-    found = at = fewest[busy[fewest].argmin()]
-    best = _cut(at, gemm, tile, machine)
-    while best.end > least.min() * (1 + NEAR):
-        at = least.argmin()
-        cut = _cut(at, gemm, tile, machine)
-        best, found = (cut, at) if cut.end < best.end else (best, found)
-        least[at] = np.inf
-    return _tiling(best, *parts[:, found].tolist())
+    search, slack = Search(gemm, machine), 1 + machine.tiling_slack
+    at = search.frugal(search.bounds.min() * slack, tries=1)
+    if at is None:
+        at = search.frugal(search.floor() * slack, FEW)
+    if at is None:
+        at = min(search.cuts, key=lambda at: search.cut(at).end)
+    return _tiling(search.cut(at), *search.parts[:, at].tolist())
 
 
-def _cut(at: Any, gemm: Gemm, tile: Tile, machine: Machine) -> Cut:
-    """Return the cut at a place in the list of all tiles, in the first order, then the others."""
-    order, which = divmod(int(at), len(tile[0]))
-    m, k, n = (int(part[which]) for part in tile)
-    return Cut(gemm, machine, (m, k, n), tuple(ORDERS)[order])
+class Search:
+    """Every tile that fits, in every order: its bytes [5, n], and cycles that it is not below."""
+
+    def __init__(self, gemm: Gemm, machine: Machine) -> None:
+        self.gemm, self.machine = gemm, machine
+        self.tile, self.parts = options(gemm.once, machine.cells, machine.halves)
+        self.moved = self.parts.sum(0)
+        whole = (self.moved + gemm.M * gemm.N * gemm.beside) * gemm.count
+        self.busy = _computed(gemm, self.tile, machine)
+        self.bounds = np.maximum(self.busy, whole / machine.dram_bytes_per_cycle)
+        self.cuts: dict[int, Cut] = {}
+
+    def cut(self, at: int) -> Cut:
+        """Return the cut at a place in the list of all tiles, in the first order, then others."""
+        if at not in self.cuts:
+            order, which = divmod(at, len(self.tile[0]))
+            m, k, n = (int(part[which]) for part in self.tile)
+            self.cuts[at] = Cut(self.gemm, self.machine, (m, k, n), tuple(ORDERS)[order])
+        return self.cuts[at]
+
+    def frugal(self, limit: float, tries: int) -> int | None:
+        """Return the place of the cut that moves least of those that keep to a limit, the fastest
+        of cuts alike; None if none of the first so many does."""
+        near = np.flatnonzero(self.bounds <= limit)
+        ordered = near[np.lexsort((self.busy[near], self.moved[near]))][:tries].tolist()
+        first = next((at for at in ordered if self.cut(at).end <= limit), None)
+        if first is None:
+            return None
+        alike = (self.moved[near] == self.moved[first]) & (self.busy[near] == self.busy[first])
+        return int(min([first, *near[alike][:2].tolist()], key=lambda at: self.cut(at).end))
+
+    def floor(self) -> float:
+        """Return cycles that no cut is below, but one is near by a quarter of the slack: those of
+        the least bounds are followed until one is."""
+        bounds, best = self.bounds.copy(), np.inf
+        while best > bounds.min() * (1 + self.machine.tiling_slack / 2):
+            at = int(bounds.argmin())
+            best, bounds[at] = min(best, self.cut(at).end), np.inf
+        return float(min(best, bounds.min()))
 
 
 def _tiling(cut: Cut, a: float, b: float, spill: float, back: float, store: float) -> Tiling:
@@ -152,8 +180,8 @@ def options(
     tile = tuple(sizes[at] for sizes, at in zip(axes, fits.nonzero(), strict=True))
     moved = np.stack([traffic(order, gemm, tile) for order in ORDERS], 1)
     down, whole, across = tile[0] >= gemm.M, tile[1] >= gemm.K, tile[2] >= gemm.N
-    moved[:, 1, whole & (down | across)] = np.inf  # the very tiles of the first order
-    moved[:, 2, whole] = np.inf  # with K uncut no better than the others
+    moved[:, 1, (whole & (down | across)) | (down & across)] = np.inf  # as in the first order
+    moved[:, 2, whole | down | across] = np.inf  # as in one of the others, or more
     return tile, moved.reshape(len(moved), -1)
 
 

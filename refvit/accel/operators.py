@@ -54,14 +54,14 @@ def fused_cost(layer: Layer, hw: Machine, before: Timing, after: Timing, read: M
     return _cost(layer, hw, timing, _reads(hw, ceil(sum(read) + read[1]), 0), read, (0.0, 0.0))
 
 
-def softmax_cost(layer: Layer, hw: Machine, gemm: Timing, heads: int, busy: int) -> Cost:
-    """Return the cost of softmax behind the scores of so many heads, on a vector unit that is
-    `busy` with them as well.
+def softmax_cost(layer: Layer, hw: Machine, cycles: int, heads: int, busy: int) -> Cost:
+    """Return the cost of softmax behind the scores of so many heads, which take `cycles` in all, on
+    a vector unit that is `busy` with them as well.
 
     The scores that softmax works on wait as int32 sums, and every pass reads them.
     """
     alone = vector_cycles(layer, hw.vector_lanes, hw.passes)
-    compute = softmax_behind(alone, gemm.compute, heads, busy)
+    compute = softmax_behind(alone, cycles, heads, busy)
     moved = _reads(hw, 0, layer.elements * PARTIAL_BYTES * hw.passes.softmax)
     return _cost(layer, hw, Timing(compute, compute, 0, 0, 0), moved, (0.0, 0.0), (0.0, 0.0))
 

@@ -27,7 +27,7 @@ SRAMS = ("uj_sram_a", "uj_sram_b", "uj_sram_o", "uj_accumulator")
 def row_of(layer: Layer, hw: Machine, cost: Cost, unit: str, x: Operands) -> dict[str, Any]:
     """Return all of a row but its name and group; it is bound by whichever is busy longer."""
     time = cycles_of(cost)
-    gemm = "vector" if cost.waits > 0 else "compute"
+    gemm = "vector" if cost.vector_cycles > cost.timing.compute - cost.waits else "compute"
     busy = gemm if unit == "array" else "vector"
     works = max(cost.timing.compute, cost.vector_cycles if unit == "fused" else 0)
     kept = (name for name, stays in zip("abo", x.resident, strict=True) if stays)

@@ -152,7 +152,7 @@ def gemm_costs(step: Step, plan: Plan, operands: Operands) -> list[Cost]:
         costs.append(fused_cost(layer, hw, before, after, besides(step, layer, plan)))
     if step.layers[-1].op == "softmax":
         busy = sum(each.vector_cycles for each in costs)
-        costs.append(softmax_cost(step.layers[-1], hw, times[-1], main.count, busy))
+        costs.append(softmax_cost(step.layers[-1], hw, times[-1].cycles, main.count, busy))
     return costs
 
 

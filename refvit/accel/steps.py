@@ -74,6 +74,8 @@ def _steps(layers: tuple[Layer, ...], fused: tuple[str, ...], sums_bytes: int) -
 def _follows(layer: Layer, step: list[Layer], readers: Counter[str], sums_bytes: int) -> bool:
     """Say whether `layer` alone reads what the GEMM of `step`, or what streams behind it, makes."""
     gemm, last = step[0], step[-1]
+    if last.op == "softmax":  # it ends head by head: nothing streams behind it
+        return False
     alone = len(last.writes) == 1 and readers[last.writes[0][0]] == 1
     if not gemm.M or not alone or last.writes[0][0] not in layer.reads:
         return False

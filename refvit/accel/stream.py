@@ -96,24 +96,6 @@ class Timing:
         return self.cycles - self.prologue - self.epilogue
 
 
-def two_buffers(compute: int, load: int, store: int, tiles: int) -> Timing:
-    """Return the time of `tiles` equal tiles, each computed, loaded and stored in so many cycles.
-
-    With c, d and s cycles and n > 1 tiles it is, in closed form,
-
-        L = d + max(c, d) + (n - 2) max(c, d + s) + max(c, s) + s
-
-    The second load hides the first product or is hidden by it, and so at the end with the last
-    store; between them the slower of the array and the port sets the pace.
-
-    >>> two_buffers(10, 3, 2, 5).cycles, two_buffers(2, 3, 2, 5).cycles
-    (55, 25)
-    """
-    clock = Clock().tiles(compute, load, store, tiles)
-    memory, cycles = tiles * (load + store), clock.end()
-    return Timing(cycles, tiles * compute, memory, load, cycles - clock.array)
-
-
 def in_parts(compute: int, load: float, store: float, tiles: int) -> Timing:
     """Return the time of that many cycles of work, loads and stores cut into `tiles` nearly equal
     parts: each total is met, the later parts are smaller by at most a cycle.

@@ -23,6 +23,8 @@ from refvit.accel.machine import Machine
 from refvit.accel.row import Row
 from refvit.accel.simulate import simulate
 from refvit.accel.systolic import utilization
+from refvit.accel.widths import site_widths
+from refvit.accel.workload import workload
 
 KEPT = 4  # of a chain: its first, two alike, its last
 BLOCK = re.compile(r"(?:stages\.(\d+)\.)?blocks\.(\d+)\.")
@@ -142,9 +144,11 @@ def shortened_totals(
     where blocks that are to be alike have other widths or cost otherwise."""
     if not hasattr(config, "channels") or shortened(config) == config:
         return None
-    widths = None if recipe is None else narrowed(config, tuple(recipe.items()))
-    if recipe is not None and widths is None:
-        return None
+    widths = None
+    if recipe is not None:  # the sites that it does not name have widths too
+        widths = narrowed(config, tuple(site_widths(workload(config, batch), bits, recipe).items()))
+        if widths is None:
+            return None
     report = simulate(shortened(config), machine, bits, batch, recipe=widths, **options)
     rows = report.rows
     times, pairs = counted(config, tuple(row.name for row in rows))

@@ -108,11 +108,14 @@ class Cut:
     def compute(self) -> Array:
         """The cycles of every kind of tile: of the array, or of the vector unit if that is slower.
 
-        It has as long for the results of a tile as the array for all pieces of K.
+        It has as long for the results of a tile as the array for all pieces of K; but where sums
+        leave between the pieces there are results at the last alone.
         """
         results = ceil_div(self.sizes[0] * self.sizes[2], self.hw.vector_lanes)
+        share = results * (self.at[1] == self.pieces[1] - 1) if self.spills else results
+        pieces = 1 if self.spills else self.pieces[1]
         passes = self.gemm.streamed, self.gemm.serial
-        behind, after = (np.ceil(results * each / self.pieces[1]).astype(int) for each in passes)
+        behind, after = (np.ceil(share * each / pieces).astype(int) for each in passes)
         return np.asarray(np.maximum(self.array, behind) + after)
 
     @property

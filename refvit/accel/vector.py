@@ -1,8 +1,9 @@
 """The vector unit: softmax, LayerNorm, GELU and residual sums, `lanes` elements a cycle.
 
 An operator goes over its data in the passes that the machine says; a reduction costs every row two
-cycles more (`ROW_CYCLES`, refvit's: one to start it, one to hand its result on). What is fused sits between accumulator and buffer, so it costs only what its
-stream takes longer than the GEMM that feeds it.
+cycles more (`ROW_CYCLES`, refvit's: one to start it, one to hand its result on). What is fused sits
+between accumulator and buffer, so it costs only what its stream takes longer than the GEMM that
+feeds it.
 
 The alternative is a host: a core beside the array that takes the operators in floats, one element
 after another, as in the first system of Kim et al. 2023. What an element costs is worked out from
