@@ -27,7 +27,7 @@ def host_us(hw):
 
 @given(st.sampled_from(sorted(HOST_CYCLES)), st.integers(1, 10**7), mhz, mhz)
 def test_a_host_is_busy_for_cycles_of_its_own_clock(op, elements, clock, host):
-    hw = replace(EDGE, clock_mhz=clock, host_mhz=host, dram_bytes_per_cycle=1e12)
+    hw = replace(EDGE, clock_mhz=clock, host_mhz=host, dram_bytes_per_cycle=1e9)
     layer = Layer("x", op, "x", elements, 1, (elements,))
     busy = hw.us(host_cost(layer, hw, 0.0, 0.0).timing.compute)
     exactly = HOST_CYCLES[op] * elements / host

@@ -22,7 +22,7 @@ from refvit.accel.tracks import TRACKS, Span, spans
 
 GRID = 20  # binary digits of a microsecond
 DIGITS = 52  # of a float: what a whole forward may take of them
-ABOUT = ("op", "unit", "bound", "macs", "cycles", "compute_cycles", "stall_cycles",
+ABOUT = ("op", "unit", "bound", "macs", "cycles", "compute_cycles", "array_cycles", "stall_cycles",
          "prologue_cycles", "steady_cycles", "epilogue_cycles", "memory_cycles", "vector_cycles",
          "utilization", "tiles", "order", "resident", "sram_bytes", "dram_bytes", "load_bytes",
          "store_bytes", "uj_low", "uj_high")  # fmt: skip
@@ -75,7 +75,7 @@ def _worked(span: Span, tid: int, machine: Machine, digits: int) -> dict[str, An
     """Return the event of a unit at work."""
     start, end = (on_grid(machine.us(at), digits) for at in (span.start, span.end))
     about = {"does": span.does, "cycles": span.end - span.start, "of_cycles": span.busy,
-             "tiles": span.row.tiles}  # fmt: skip
+             "slices": span.slices, "tiles": span.row.tiles}  # fmt: skip
     return _event(span.row.name, start, end, about, tid)
 
 
