@@ -19,7 +19,7 @@ from refvit.accel.stepped import step_gemm
 from refvit.accel.systolic import gemm_cycles, mapping_efficiency, sram_reads
 from refvit.accel.timeline import Timeline, timeline
 from refvit.accel.widths import site_widths, sites
-from refvit.accel.workload import Layer, workload
+from refvit.accel.workload import Layer, variant, workload
 
 __all__ = [
     "GPUS",
@@ -45,5 +45,6 @@ __all__ = [
     "sram_reads",
     "step_gemm",
     "timeline",
+    "variant",
     "workload",
 ]

@@ -196,12 +196,14 @@ def _names(rows: Sequence[Row], scale: Scale) -> list[str]:
     for part in folds(rows):
         x, wide = scale(at), 6.2 * len(part.name)
         at += fsum(row.us for row in part.rows)
-        left = min(x + 2, WIDE - wide)
+        ends = x + 2 + wide > WIDE
+        left = WIDE - wide if ends else x + 2
         level = next((n for n in range(LEVELS) if left >= free[n]), None)
         top = 42 if level is None else 4 + 13 * level
         faint = ' stroke="currentColor" stroke-opacity="0.25"'
         parts.append(line([(x, top), (x, BOUND_TOP + 10)], faint))
         if level is not None:
-            parts.append(text(left, 12 + 13 * level, part.name))
+            place = (WIDE, "end") if ends else (left, "start")
+            parts.append(text(place[0], 12 + 13 * level, part.name, place[1]))
             free[level] = left + wide + 8
     return parts

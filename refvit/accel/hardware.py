@@ -144,16 +144,17 @@ class Machine:
         """
         return -(-a_bits // self.multiplier_bits) * -(-b_bits // self.multiplier_bits)
 
-    def to_toml(self) -> str:
-        """Return the machine as TOML, which `read_machine` reads: all that is not the default."""
+    def to_toml(self, whole: bool = False) -> str:
+        """Return the machine as TOML, which `read_machine` reads: all that is not the default, or
+        with `whole` every field."""
         lines = []
         for each in fields(self):
             value = getattr(self, each.name)
             default = each.default if each.default is not MISSING else None
-            if each.name != "passes" and value != default:
+            if each.name != "passes" and (whole or value != default):
                 lines.append(f"{each.name} = {_toml(value)}")
         changed = [(f.name, getattr(self.passes, f.name)) for f in fields(Passes)]
-        changed = [(name, n) for name, n in changed if n != getattr(Passes, name)]
+        changed = [(name, n) for name, n in changed if whole or n != getattr(Passes, name)]
         lines += ["", "[passes]"] if changed else []
         return "\n".join([*lines, *(f"{name} = {n}" for name, n in changed)]) + "\n"
 
@@ -198,7 +199,8 @@ def _check_sizes(machine: Machine) -> None:
         size = getattr(machine, name)
         number = isinstance(size, Real) and not isinstance(size, bool)
         fits = number and 0 < size < float("inf")
-        _require(fits, machine, f"{name} is {brief(size)}; it has to be above 0 and finite")
+        word = ", a word where a number is wanted" if isinstance(size, str) else ""
+        _require(fits, machine, f"{name} is {brief(size)}{word}; it has to be above 0 and finite")
     for name in (*WHOLE, "accumulator_bytes"):
         size = getattr(machine, name)
         whole = isinstance(size, Integral) and not isinstance(size, bool)

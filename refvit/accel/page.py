@@ -34,10 +34,13 @@ HEADS = ("layer", "cycles", "util.", "DRAM bytes", "us", "uJ low", "uJ high", "b
 Bound = Callable[[tuple[Row, ...]], str]
 
 
-def page(machine: Machine, rows: tuple[Row, ...], about: str, notes: str, bound: Bound) -> str:
-    """Return the whole page: `about` is its first line, `notes` its last, and `bound` says what
-    binds rows. It needs nothing from elsewhere, and folds without a script."""
-    title = escape(machine.name)
+def page(
+    machine: Machine, rows: tuple[Row, ...], about: str, notes: str, bound: Bound, name: str = ""
+) -> str:
+    """Return the whole page: `name` says what was run, `about` is its first line, `notes` its last,
+    and `bound` says what binds rows. It needs nothing from elsewhere, and folds without a
+    script."""
+    title = escape(name or machine.name)
     cost = "{us:,.1f} us, {uj_low:,.1f} to {uj_high:,.1f} uJ".format(**total(rows, machine))
     return (
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"/><title>{title}</title>'
