@@ -194,7 +194,7 @@ def _names(rows: Sequence[Row], scale: Scale) -> list[str]:
     lines that has room for it; the last ones end where the picture does."""
     parts, at, free = [], 0.0, [-math.inf] * LEVELS
     for part in folds(rows):
-        x, wide = scale(at), 6.2 * len(part.name)
+        x, wide = scale(at), 7.0 * len(part.name)
         at += fsum(row.us for row in part.rows)
         ends = x + 2 + wide > WIDE
         left = WIDE - wide if ends else x + 2
