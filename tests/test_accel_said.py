@@ -171,3 +171,17 @@ def test_options_that_mean_nothing_are_refused(argv, said, capsys):
 def test_a_word_where_a_number_is_wanted_is_called_one():
     with pytest.raises(ValueError, match="rows is '64', a word where a number is wanted"):
         machine_of({"base": "edge32", "rows": "64"})
+
+
+def test_an_array_that_waits_for_the_vector_unit_does_not_multiply_meanwhile():
+    """On few lanes it takes longer, but multiplies as long as on many, in the same tiles."""
+    few, many = (simulate("deit_tiny", replace(EDGE, vector_lanes=n)).rows for n in (1, 1024))
+    tile = [(row.tile_m, row.tile_k, row.tile_n, row.order) for row in few]
+    alike = [row.macs and t == (other.tile_m, other.tile_k, other.tile_n, other.order)
+             for row, other, t in zip(few, many, tile, strict=True)]  # fmt: skip
+    waits = 0
+    for row, other, same in zip(few, many, alike, strict=True):
+        if same:
+            assert row.array_cycles == other.array_cycles
+            waits += row.array_cycles < row.compute_cycles
+    assert waits > 0
