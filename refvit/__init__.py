@@ -11,6 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import refvit.stopping as _stopping  # noqa: F401  (first: an interrupt while NumPy loads)
 from refvit import accel, data
 from refvit.accel import Report, roofline
 from refvit.checkpoints import file_format, find_model, load_model, save_model, shipped

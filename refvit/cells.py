@@ -7,6 +7,7 @@ stopped goes on where it ended, and a file refuses to go on with anything but wh
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, wait
 from dataclasses import asdict
@@ -24,6 +25,7 @@ from refvit.sources import Source
 Key = tuple[str, str]  # the first two fields of a cell: what was done, and the recipe
 Cell = TypeVar("Cell", bound=Any)  # a frozen dataclass
 MODEL = ("model", "source")  # what a file belongs to, besides what its table says
+SECONDS = 2.0  # for which what is finished may wait to be written
 NAMED = ("recipes", "routes")  # what only the cells that are named so belong to; others may join
 
 
@@ -42,8 +44,9 @@ def filled(
 
     `about`, which begins with `identity`, is what the cells belong to; ValueError if those of the
     file belong to another. The file is written when a cell finishes, in whatever order `executor`
-    finishes them (of hundreds, with those that finish next). If one fails, those that have not
-    begun are cancelled and its error is raised; what is finished stays in the file.
+    finishes them (of hundreds, with those that finish next, or every two seconds). If one fails,
+    those that have not begun are cancelled and its error is raised; what is finished stays in the
+    file.
     A line on a terminal shows how far it is, in `unit`s, of which a key has `size`.
     """
     done, named = restored(kept, kind, about)
@@ -65,20 +68,26 @@ def filled(
 
 class Keeper:
     """Writes cells to a file, if there is one: each that finishes while they are few; when a
-    fiftieth has joined where they are many, as long tables would take the square of their length.
+    fiftieth has joined where they are many, as long tables would take the square of their length;
+    and whatever is new after `SECONDS`, or ten times what it took to write, if that is longer.
     """
 
     def __init__(self, path: Path | None, about: dict[str, Any]) -> None:
         self.path, self.about, self.written = path, about, 0
+        self.due = time.monotonic() + SECONDS
 
     def __call__(self, cells: Collection[Any], last: bool = False) -> None:
         """Write all the cells, unless too few are new; at last all that are."""
         new = len(cells) - self.written
-        if self.path is None or not new or (new < self.written // 50 and not last):
+        began = time.monotonic()
+        few = new < self.written // 50 and began < self.due
+        if self.path is None or not new or (few and not last):
             return
         entries = {"cells": [asdict(entry) for entry in cells]}
         write_text(self.path, json.dumps(self.about | entries, indent=1) + "\n")
         self.written = len(cells)
+        ended = time.monotonic()
+        self.due = ended + max(SECONDS, 10 * (ended - began))
 
 
 def as_finished(

@@ -75,13 +75,15 @@ def run_compare(args: argparse.Namespace) -> tuple[str, Any]:
 @contextmanager
 def resumable(kept: Path | None) -> Iterator[None]:
     """Add to a KeyboardInterrupt of the block how many cells are in the file `kept`, and which
-    files beside it hold a training that was stopped."""
+    files beside it hold a training that was stopped; or that nothing is kept, and why."""
     try:
         yield
     except KeyboardInterrupt:
-        held = [] if kept is None else held_by(kept)
+        if kept is None:
+            raise KeyboardInterrupt("nothing is kept: --out FILE keeps what is finished") from None
+        held = held_by(kept)
         if not held:
-            raise
+            raise KeyboardInterrupt(f"nothing was finished, so {str(kept)!r} keeps none") from None
         said = f"{' and '.join(held)}, and the same command goes on from there"
         raise KeyboardInterrupt(said) from None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from html import escape
@@ -17,7 +18,7 @@ from refvit.accel.energy import NOT_MODELLED
 from refvit.accel.report import csv_of
 from refvit.accel.scatter import scatter
 from refvit.accel.svg import standalone
-from refvit.accel.sweep import pareto
+from refvit.accel.sweep import NEAR, distinct, pareto
 
 OBJECTIVES: Mapping[str, int] = MappingProxyType(  # 1: less is better; -1: more is
     {"us": 1, "cycles": 1, "uj_low": 1, "uj_high": 1, "dram_bytes": 1, "pes": 1, "sram_bytes": 1,
@@ -55,7 +56,8 @@ class Point:
 
 
 def marked(points: Sequence[Point], objectives: Sequence[str]) -> list[Point]:
-    """Return the points, those on the front marked.
+    """Return the points, those on the front marked: of points of it that differ by no more than
+    0.1 % in every objective, the best on the whole.
 
     Where top-1 was not measured it counts for nothing, and each recipe has a front of its own: of
     two, the one with fewer bits would always seem better. Raises ValueError if no objective is
@@ -69,7 +71,8 @@ def marked(points: Sequence[Point], objectives: Sequence[str]) -> list[Point]:
     recipes = np.array(["" if measured else point.recipe for point in points])
     front = np.zeros(len(points), bool)
     for name in np.unique(recipes):
-        front[recipes == name] = pareto(every[recipes == name])
+        best = np.flatnonzero(recipes == name)[pareto(every[recipes == name])]
+        front[best[distinct(every[best])]] = True
     return [replace(point, front=bool(on)) for point, on in zip(points, front, strict=True)]
 
 
@@ -89,6 +92,7 @@ class Exploration:
     left_out: int
     source: str
     count: int
+    model: str = ""
 
     @property
     def front(self) -> list[Point]:
@@ -102,12 +106,27 @@ class Exploration:
             self.source
         )
         out = f", {self.left_out:,} impossible ones left out" * bool(self.left_out)
-        asked = [name for name in self.objectives if name != "top1" or self.source]
-        each = "" if self.source else " of each recipe"
         return (
             f"{self.machines}: {len(self.points):,} points{out}\n{measured}"
-            f"batch {self.batch}; {len(self.front):,} on the Pareto front{each}: {', '.join(asked)}"
+            f"batch {self.batch}; {self._fronts} "
+            f"(of points within {NEAR:.1%} of each other in all of these, the best)"
         )
+
+    @property
+    def _fronts(self) -> str:
+        """How many points are on the front, or on that of each recipe, by which objectives."""
+        asked = ", ".join(name for name in self.objectives if name != "top1" or self.source)
+        left = "; top1 was not measured and counts for nothing" * ("top1" in self.objectives)
+        if self.source:
+            return f"{len(self.front):,} on the Pareto front: {asked}"
+        counts = Counter(point.recipe for point in self.front)
+        each = ", ".join(f"{recipe} {count:,}" for recipe, count in counts.items())
+        return f"on the Pareto front of each recipe: {asked}; {each}{left}"
+
+    @property
+    def drawn(self) -> str:
+        """The title of the picture and of the page."""
+        return f"{self.model}: {len(self.points):,} points, batch {self.batch}".removeprefix(": ")
 
     def table(self, every: bool = False) -> str:
         """Return a table for a terminal, fastest first, * before the points on the front.
@@ -131,7 +150,7 @@ class Exploration:
 
     def as_json(self) -> dict[str, Any]:
         """Return everything as data for JSON."""
-        keys = ("machines", "objectives", "batch", "left_out", "source", "count")
+        keys = ("model", "machines", "objectives", "batch", "left_out", "source", "count")
         points = [asdict(point) for point in self.points]
         about = {key: getattr(self, key) for key in keys}
         return about | {"points": points, "not_modelled": list(NOT_MODELLED)}
@@ -151,7 +170,7 @@ class Exploration:
             groups.setdefault(f"{point.recipe}{said}", []).append(point)
         return scatter(
             {name: [(getattr(p, x), getattr(p, y), p.front, p.machine) for p in points]
-             for name, points in groups.items()}, LABELS.get(x, x), LABELS.get(y, y)
+             for name, points in groups.items()}, LABELS.get(x, x), LABELS.get(y, y), self.drawn
         )  # fmt: skip
 
     def to_svg(self) -> str:
@@ -163,8 +182,9 @@ class Exploration:
         heads = "".join(f"<th>{head}</th>" for head in ("recipe", "machine", *COLUMNS))
         about = escape(self.about).replace("\n", "<br/>")
         return (
-            '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"/><title>exploration</title>'
-            f"<style>{STYLE}</style></head><body><h1>Pareto front</h1><p>{about}</p>"
+            '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"/>'
+            f"<title>{escape(self.drawn)}</title>"
+            f"<style>{STYLE}</style></head><body><h1>{escape(self.drawn)}</h1><p>{about}</p>"
             f"{self.picture()}<table><tr>{heads}</tr>{''.join(map(_cells, self.front))}</table>"
             f"<p>Not modelled: {escape(', '.join(NOT_MODELLED))}.</p></body></html>"
         )

@@ -17,6 +17,7 @@ import refvit
 from refvit.accel import Machine
 from refvit.accel.grid import Grid
 from refvit.accel.sweep import totals
+from refvit.accel.workload import name_of
 from refvit.cells import filled, identity
 from refvit.code_digest import ACCURACY as ALL
 from refvit.code_digest import COSTS, code_digest
@@ -32,7 +33,8 @@ from refvit.site_bits import site_bits
 from refvit.sources import Source, pixels_of
 
 ACCURACY = "accuracy"
-CHUNK = 200  # machines of a cell: half a second of one core
+CHUNK = 200  # machines of a cell at most: a second or so of one core
+FEW, CELLS = 10, 50  # machines of a cell of a small grid, and cells that a larger one has
 FIGURES = ("cycles", "us", "uj_low", "uj_high", "dram_bytes", "utilization")
 
 
@@ -138,7 +140,7 @@ def explore(
     points = marked(list(points_of(grid, cells)), objectives)
     left_out = len(grid) * len(recipes) - len(points)
     return Exploration(str(grid), tuple(points), tuple(objectives), batch, left_out,
-                       *said_of(source, cells))  # fmt: skip
+                       *said_of(source, cells), name_of(model))  # fmt: skip
 
 
 def parts_of(task: Task, recipe: str) -> list[str]:
@@ -149,7 +151,8 @@ def parts_of(task: Task, recipe: str) -> list[str]:
     grid, widest = task.grid, max(site_bits(task.model, recipe).values())
     if not any(stores(grid, number, widest) for number in range(len(grid))):
         grid.machine(0).stored_bits(widest)  # says why
-    parts = [f"{i}:{min(i + CHUNK, len(grid))}" for i in range(0, len(grid), CHUNK)]
+    size = min(CHUNK, max(FEW, -(-len(grid) // CELLS)))
+    parts = [f"{i}:{min(i + size, len(grid))}" for i in range(0, len(grid), size)]
     return [ACCURACY, *parts] if task.source else parts
 
 

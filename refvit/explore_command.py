@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from refvit.command import (
 )
 from refvit.compare_command import resumable
 from refvit.evaluate import CALIBRATION
-from refvit.exploration import OBJECTIVES
+from refvit.exploration import OBJECTIVES, SHOWN
 from refvit.explore import explore
 from refvit.files import writable, write_text
 from refvit.inspect_model import config_of
@@ -35,6 +36,7 @@ MEASURED: dict[str, Any] = {
     "method": "minmax",
 }  # with --calibration-images
 FILES = {"html": "a page", "svg": "the picture", "csv": "every point"}
+EVERY = f"every point; without it, of more than {SHOWN}, those of the front"
 GRID = (
     f"{', '.join(MACHINES)}, TOML files, and fields with values, every combination: rows=8,16 "
     "cols=8:64:8 rows=cols=8:64:*2 sram_a_bytes=64K,128K dataflow=os,ws overlap=true,false "
@@ -53,7 +55,7 @@ def add_explore(parser: argparse.ArgumentParser) -> None:
     add_measuring(parser)
     parser.add_argument("--batch", type=int, default=1, metavar="N", help="images at a time (1)")
     add_running(parser)
-    parser.add_argument("--all", action="store_true", help="every point, not the front alone")
+    parser.add_argument("--all", action="store_true", help=EVERY)
     for name, what in FILES.items():
         parser.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"write {what}")
 
@@ -103,10 +105,11 @@ def run_explore(args: argparse.Namespace) -> tuple[str, Any]:
     files = wanted_files(args)
     count, method = (args_or(args, name) for name in ("count", "method"))
     with resumable(args.out), processes(args.jobs) as pool:
-        found = explore(
+        table = explore(
             model, grid, args.recipes, source, count, method, args.batch, args.objectives, pool,
             args.out, images,
         )  # fmt: skip
+    found = replace(table, model=args.model)
     for name, path in files.items():
         write_text(path, getattr(found, f"to_{name}")())
     weights = "" if args.no_accuracy or source else " (no weights: no accuracy)"

@@ -84,7 +84,9 @@ def layers(rows: Sequence[Row], what: str = "us", ax: Any = None) -> Any:
     ax.set(yticks=places, ylim=(len(rows) - 0.5, -0.5))
     ax.set_yticklabels([row.name for row in rows], fontsize=9)
     ax.set_xlabel({"us": "microseconds", "uj": "microjoules, low to high estimate"}.get(what, what))
-    handles = [ax.barh(-9, 0, color=colour, label=kind) for kind, colour in BOUND_COLOURS.items()]
+    shown = {row.bound for row in rows} | {"compute", "memory", "vector"}
+    kinds = [kind for kind in BOUND_COLOURS if kind in shown]
+    handles = [ax.barh(-9, 0, color=BOUND_COLOURS[kind], label=kind) for kind in kinds]
     ax.legend(handles=handles, title="bound by", frameon=False, loc="upper right")
     return ax
 

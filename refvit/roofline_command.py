@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from refvit.inspect_model import config_of
 def add_roofline(parser: argparse.ArgumentParser) -> None:
     """Add the machine, the width, fusion, and where a drawing goes."""
     known = ", ".join([*MACHINES, *GPUS])
-    parser.add_argument("--machine", default="edge32", help=f"one of {known} (edge32)")
+    parser.add_argument(
+        "--machine", default="edge32", help=f"one of {known}, or a TOML file (edge32)"
+    )
     parser.add_argument("--bits", type=int, default=8, help="width: 32, 16, 8 or 4 (8)")
     parser.add_argument("--batch", type=int, default=1, metavar="N", help="images at a time (1)")
     parser.add_argument("--fused", action="store_true", help="what can stay on chip does")
@@ -30,7 +33,8 @@ def run_roofline(args: argparse.Namespace) -> tuple[str, Any]:
     if args.bits not in FORMATS:
         raise ValueError(f"codes of {args.bits} bits; give --bits 32, 16, 8 or 4")
     config = config_of(args.model, dict(args.known))
-    roof = roofline(config, args.machine, args.bits, args.batch, args.fused)
+    found = roofline(config, args.machine, args.bits, args.batch, args.fused)
+    roof = replace(found, model=args.model)
     if args.picture is not None:
         write_text(writable(args.picture), roof.to_svg())
     where = [*MACHINES, *GPUS] if args.every else [args.machine]

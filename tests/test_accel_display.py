@@ -19,9 +19,19 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from refvit.accel import MACHINES, Row, simulate
-from refvit.accel.charts import WIDE, busy, energy, roof, timeline
+from refvit.accel.charts import (
+    BOUND_TOP,
+    LANE_COLOURS,
+    TALL,
+    WIDE,
+    busy,
+    energy,
+    roof,
+    timeline,
+)
 from refvit.accel.fold import folds, walk
 from refvit.accel.svg import Scale, standalone
+from refvit.accel.tracks import in_steps
 from refvit.models import VARIANTS
 
 EDGE = MACHINES["edge32"]
@@ -148,8 +158,36 @@ def test_no_dot_is_above_the_roof_and_no_unit_busier_than_its_time(case):
             reach = min(2 * hw.rows * hw.cols, steep / max(1, row.dram_bytes))
             # cycles are rounded to whole ones
             assert 2 * row.macs / row.cycles <= reach * (1 + 0.5 / row.cycles) + 1e-9
-        if row.cycles:
-            assert all(0 <= share <= 1 for share in busy(hw, row).values())
+
+
+@given(cases)
+@settings(max_examples=20)
+def test_the_timeline_shows_every_busy_cycle_of_every_unit(case):
+    """Of a lane, the area of its boxes is its busy cycles, by the rows; none is above its time."""
+    report = simulated(case)
+    rows, whole = report.rows, report.totals["cycles"]
+    root = ET.fromstring(timeline(report.machine, rows))
+    area = dict.fromkeys(LANE_COLOURS.values(), 0.0)
+    for box in root.iter("rect"):
+        if float(box.get("y")) < BOUND_TOP:
+            area[box.get("fill")] += float(box.get("width")) * float(box.get("height"))
+    for unit, key in {"array": "array", "port": "memory", "vector": "vector"}.items():
+        cycles = area[LANE_COLOURS[unit]] / (825 * TALL) * whole
+        room = 0.01 * whole + 3 * len(rows)
+        assert cycles == pytest.approx(report.totals[f"{key}_cycles"], abs=room)
+    for step in in_steps(rows):
+        assert all(0 <= share <= 1 for share in busy(step).values())
+        moved = sum(row.vector_cycles for row in step)
+        assert moved <= sum(row.cycles for row in step) + 3 * len(step)
+
+
+def test_parts_are_named_over_the_timeline():
+    for name in ("deit_tiny", "nano_vit", "vit_base"):
+        report = simulate(VARIANTS[name])
+        drawn = [t.text for t in ET.fromstring(timeline(report.machine, report.rows)).iter("text")]
+        assert {"patch_embed", "embed", "blocks.0", "blocks.1", "head"} <= set(drawn), name
+        titles = re.findall(r"<title>(.*?)</title>", timeline(report.machine, report.rows))
+        assert any("mlp.fc1 + gelu" in said and "vector busy" in said for said in titles)
 
 
 def test_a_gemm_without_dram_traffic_is_at_the_right_end():
@@ -170,7 +208,9 @@ def test_bars_and_boxes_are_as_long_as_what_they_show(case):
     pixels = sum(boxes) / (690 - 150) * longest
     assert pixels == pytest.approx(report.totals["uj"], rel=1e-3, abs=0.01 * longest)
     root = ET.fromstring(timeline(report.machine, report.rows))
-    bound = [float(box.get("width")) for box in root.iter("rect") if box.get("y") == "174.00"]
+    bound = [
+        float(box.get("width")) for box in root.iter("rect") if box.get("y") == f"{BOUND_TOP}.00"
+    ]
     assert sum(bound) == pytest.approx(825, abs=0.001 * len(bound))
 
 

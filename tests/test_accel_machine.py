@@ -18,8 +18,8 @@ from refvit.accel import (
     workload,
 )
 from refvit.accel.energy import TABLES
-from refvit.accel.hardware import FUSABLE
 from refvit.accel.machine import fields_of
+from refvit.accel.possible import FUSABLE
 from refvit.accel.schedule import schedule
 from refvit.accel.systolic import DATAFLOWS
 from refvit.cli import main

@@ -1,6 +1,7 @@
 """The roofline: published figures to their last digit, and what fusing may and may not change."""
 
 import json
+import re
 from math import prod
 from xml.etree import ElementTree
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from refvit.accel import GPUS, MACHINES, roofline, workload
 from refvit.accel.gpus import FORMATS
-from refvit.accel.roof_chart import kinds
+from refvit.accel.roof_chart import MEANS, kinds
 from refvit.accel.roofline import fuse, layer_ops
 from refvit.cli import main
 from refvit.models import VARIANTS, workload_records
@@ -179,12 +180,19 @@ def test_fusing_keeps_every_operation_and_moves_fewer_bytes(name, bits, batch):
 
 def test_the_drawing_has_a_dot_for_every_kind_of_layer_and_the_ridge():
     for name, fused in (("vit_base", False), ("swin_tiny", True)):
-        roof = roofline(VARIANTS[name], "h100-sxm", 8, fused=fused)
+        roof = roofline(name, "h100-sxm", 8, fused=fused)
         root = ElementTree.fromstring(roof.to_svg())
         width, height = (float(x) for x in root.get("viewBox").split()[2:])
         dots = [node for node in root.iter() if node.tag.endswith("circle")]
         merged = kinds(roof.rows)
-        assert len(dots) == len(merged) + min(len(merged), 17)
+        assert len(dots) == len(merged) + min(len(merged), 17) + len(MEANS)
+        said = [dot.find("{*}title").text for dot in dots]
+        assert all(any(name in text for text in said) for name, _, _ in merged)
+        assert {*MEANS.values()} <= set(said)
+        assert f"{name} on h100-sxm" in root.find("{*}title").text
+        shown = [node.text for node in root.iter() if node.tag.endswith("}text")]
+        numbers = " ".join(text for text in shown if re.fullmatch(r"[\d ]+", text))
+        assert {str(n) for n in range(1, min(len(merged), 17) + 1)} <= set(numbers.split())
         assert sum(count for _, count, _ in merged) == len(roof.rows)
         for node in dots:
             assert 0 <= float(node.get("cx")) <= width
@@ -205,7 +213,7 @@ def test_the_command_shows_layers_widths_and_writes_a_drawing(capsys, tmp_path):
     assert target.read_text().startswith("<svg")
     assert main([*argv[:2], "--every", "--json"]) == 0
     data = json.loads(capsys.readouterr().out)
-    roof = roofline(VARIANTS["deit_tiny"])
+    roof = roofline("deit_tiny")
     assert json.loads(roof.to_json()).items() <= data.items()
     assert roof.table(layers=True).count("blocks.") == 12 * 12
     assert len(data["grid"]) == 2 * len(FORMATS) * len({*MACHINES, *GPUS})

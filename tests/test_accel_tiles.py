@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from refvit.accel import MACHINES, Layer, Machine, gemm_cycles, simulate
 from refvit.accel.gemm import Operands, gemm_cost
-from refvit.accel.memory import best_tiling, candidates
+from refvit.accel.memory import best_tiling
 from refvit.accel.stream import Clock
 from refvit.accel.systolic import ceil_div, cut_cycles, mapping
 from refvit.accel.tiles import ORDERS, Cut, Gemm
+from refvit.accel.traffic import candidates
 from refvit.models import VARIANTS
 
 EDGE = MACHINES["edge32"]

@@ -7,7 +7,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from refvit.accel import MACHINES, Machine, Passes, machine_of, read_machine, simulate
-from refvit.accel.hardware import FUSABLE, LEAST_REAL, MOST, MOST_PASSES, MOST_REAL, _toml
+from refvit.accel.hardware import MOST_PASSES, _toml
+from refvit.accel.possible import FUSABLE, LEAST_REAL, MOST, MOST_REAL
 from refvit.accel.systolic import DATAFLOWS
 from refvit.models import VARIANTS
 

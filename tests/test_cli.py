@@ -175,7 +175,7 @@ def test_every_mistake_is_one_line_and_exit_code_2(capsys, tmp_path, image):
         (["--images", "many"], "a whole number of at least 1, got 'many'"),
         (
             ["train", "--out", "x.safetensors", "--difficulty", "3"],
-            "difficulty and smoothing lie in [0, 1]",
+            "difficulty and alpha lie in [0, 1]",
         ),
         (["train", "--out", "x.safetensors", "--rate", "nan"], "rate and clip are above 0"),
         (["train", "--out", "m.json"], "names a .safetensors file"),

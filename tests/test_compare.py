@@ -191,7 +191,8 @@ def test_a_stopped_command_says_what_is_kept(tmp_path, staged, capsys):
     said = f"refvit: stopped; {str(kept)!r} keeps 2 cells, and the same command goes on from there"
     assert capsys.readouterr().err == f"\n{said}\n"
     assert main(argv) == 130
-    assert capsys.readouterr().err == "\nrefvit: stopped\n"
+    told = "refvit: stopped; nothing is kept: --out FILE keeps what is finished"
+    assert capsys.readouterr().err == f"\n{told}\n"
 
 
 def test_a_stopped_table_names_the_trainings_that_are_kept_beside_it(tmp_path):
@@ -199,7 +200,7 @@ def test_a_stopped_table_names_the_trainings_that_are_kept_beside_it(tmp_path):
     state = tmp_path / "routes[1].json.w4a4.320.state"
     (tmp_path / "routes1.json.w4a4.320.state").touch()  # of another table
     for files, said in (
-        ([], ""),
+        ([], f"nothing was finished, so {str(kept)!r} keeps none"),
         ([state], f"{str(state)!r} keeps a training, and the same command goes on from there"),
         ([kept], f"{str(kept)!r} keeps 1 cell and {str(state)!r} a training, and the same command "
                  "goes on from there"),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from refvit.accel import MACHINES, Machine, Passes, simulate
 from refvit.accel.energy import TABLES
 from refvit.accel.grid import OPTIONS, Axis, Grid, kinds, parse_grid, shown, spanned
-from refvit.accel.hardware import FUSABLE
+from refvit.accel.possible import FUSABLE
 from refvit.accel.sweep import totals
 from refvit.models import VARIANTS
 

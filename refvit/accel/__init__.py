@@ -2,9 +2,10 @@
 
 To read it, one layer from its sizes to its row: `workload` (what a model asks for), `systolic`
 (cycles of a GEMM on the array), `tiles` (a GEMM cut into tiles, and what each loads and stores),
-`stream` (tiles through two buffers), `memory` (which cut is taken), `vector` and `energy`, `gemm`
+`stream` (tiles through two buffers), `traffic` and `memory` (every cut, and which one is taken),
+`vector` and `energy`, `gemm`
 and `operators` (a layer's cost), `steps` and `residency` (what need not be stored), `simulate` and
-`row_of`. `hardware` and `presets` are the machines. Beside that road lie the array stepped clock by
+`row_of`. `hardware`, `possible` and `presets` are the machines. Beside that road lie the array stepped clock by
 clock (`stepped`, `timeline`), the `roofline`, what others recorded (`validated_records` and
 `validated_papers` in the package above), sweeps (`grid`, `sweep`) and what draws and prints.
 """
@@ -19,7 +20,7 @@ from refvit.accel.stepped import step_gemm
 from refvit.accel.systolic import gemm_cycles, mapping_efficiency, sram_reads
 from refvit.accel.timeline import Timeline, timeline
 from refvit.accel.widths import site_widths, sites
-from refvit.accel.workload import Layer, workload
+from refvit.accel.workload import Layer, variant, workload
 
 __all__ = [
     "GPUS",
@@ -45,5 +46,6 @@ __all__ = [
     "sram_reads",
     "step_gemm",
     "timeline",
+    "variant",
     "workload",
 ]

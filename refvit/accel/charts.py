@@ -19,12 +19,18 @@ from refvit.accel.svg import (
     picture,
     text,
 )
+from refvit.accel.tracks import in_steps
 
 # Colours that stay apart for the colour-blind (Okabe and Ito 2008).
-BOUND_COLOURS = {"compute": "#0072b2", "memory": "#d55e00", "vector": "#009e73"}
+BOUND_COLOURS = {"compute": "#0072b2", "memory": "#d55e00", "vector": "#009e73",
+                 "host": "#cc79a7"}  # fmt: skip
 PART_COLOURS = {"array": "#0072b2", "sram": "#e69f00", "dram": "#d55e00", "vector": "#009e73"}
 WIDE, PITCH = 900, 18  # pixels: of a picture, of a line of bars
 LEFT = 150  # before the bars
+LANES = {"array": 48, "port": 98, "vector": 148}  # of the timeline: their upper edges
+LANE_COLOURS = {"array": "#0072b2", "port": "#d55e00", "vector": "#009e73", "host": "#cc79a7"}
+TALL, BOUND_TOP, BASE = 40, 194, 210  # of a lane; where the line of bounds and the axis lie
+LEVELS = 3  # lines of names over the timeline
 
 
 def roof(machine: Machine, rows: Sequence[Row]) -> str:
@@ -120,48 +126,84 @@ def _stack(name: str, rows: Sequence[Row], scale: Scale, y: float) -> list[str]:
 
 
 def timeline(machine: Machine, rows: Sequence[Row]) -> str:
-    """Draw when the array, the vector unit and DRAM are busy: a box is as wide as its layer lasts,
-    and as high as the share of that time in which the unit works; below, what binds it."""
+    """Draw when the array, the DRAM port and the vector unit, or a host, are busy: a box is as wide
+    as its step lasts, a layer and what is fused behind it, and as high as the share of that time in
+    which the unit works; below, what binds each layer."""
     total = fsum(row.us for row in rows)
     scale = Scale(0.0, total or 1.0, 60, 885)
-    lanes = {"array": 28, "vector": 78, "dram": 128}
-    names = {"vector": "host"} if any(row.unit == "host" for row in rows) else {}
-    parts = [text(0, top + 36, names.get(lane, lane)) for lane, top in lanes.items()]
-    parts.append(text(0, 183, "bound by"))
-    parts += [line([(60, top + 40), (885, top + 40)]) for top in lanes.values()]
+    named = {"vector": "host"} if any(row.unit == "host" for row in rows) else {}
+    parts = [text(0, top + 36, named.get(lane, lane)) for lane, top in LANES.items()]
+    parts.append(text(0, BOUND_TOP + 9, "bound by"))
+    parts += [line([(60, top + TALL), (885, top + TALL)]) for top in LANES.values()]
     at = 0.0
+    for step in in_steps(rows):
+        us = fsum(row.us for row in step)
+        if us:
+            parts += _step(step, us, scale(at), scale(at + us))
+        at += us
+    parts += [*_bounds(rows, scale), *_names(rows, scale), *bottom_axis(scale, BASE, "us")]
+    return picture("timeline", WIDE, BASE + 36, parts)
+
+
+def _step(step: Sequence[Row], us: float, start: float, end: float) -> list[str]:
+    """Return the boxes of one step, one in the lane of each unit that it uses."""
+    name = " + ".join([step[0].name, *(row.op for row in step[1:])])
+    parts, shares = [], busy(step)
+    said = ", ".join(f"{unit} busy {share:.0%}" for unit, share in shares.items())
+    for unit, share in shares.items():
+        tall = TALL * share
+        top = LANES["vector" if unit == "host" else unit] + TALL - tall
+        about = f"{name}: {us:,.4g} us, {said}"
+        parts.append(box(start, top, end - start, tall, LANE_COLOURS[unit], about))
+    return parts
+
+
+def busy(step: Sequence[Row]) -> dict[str, float]:
+    """Return the share of the cycles of a step, a layer and what is fused behind it, in which each
+    unit that it uses works: in [0, 1], as cycles are rounded.
+
+    >>> from dataclasses import replace
+    >>> row = Row("x", "linear", "x", 8, 10, 6, 4, 0, 0, 0, *[0.0] * 8, "", "array")
+    >>> busy([replace(row, array_cycles=5, memory_cycles=4, vector_cycles=2)])
+    {'array': 0.5, 'port': 0.4, 'vector': 0.2}
+    """
+    works = {
+        "array": sum(row.array_cycles for row in step),
+        "port": sum(row.memory_cycles for row in step),
+        "vector": sum(row.vector_cycles for row in step if row.unit != "host"),
+        "host": sum(row.compute_cycles for row in step if row.unit == "host"),
+    }
+    whole = sum(row.cycles for row in step)
+    return {unit: min(1.0, cycles / whole) for unit, cycles in works.items() if cycles and whole}
+
+
+def _bounds(rows: Sequence[Row], scale: Scale) -> list[str]:
+    """Return a box for every layer in the colour of what binds it."""
+    parts, at = [], 0.0
     for row in rows:
+        start, width = scale(at), scale(at + row.us) - scale(at)
         if row.cycles:
-            for lane, share in busy(machine, row).items():
-                about = f"{row.name}: {row.us:,.4g} us, {lane} busy {share:.0%}"
-                width, tall = scale(at + row.us) - scale(at), 40 * share
-                top = lanes[lane] + 40 - tall
-                parts.append(box(scale(at), top, width, tall, PART_COLOURS[lane], about))
             about = f"{row.name}: {row.us:,.4g} us, bound by {row.bound}"
-            width = scale(at + row.us) - scale(at)
-            parts.append(box(scale(at), 174, width, 10, BOUND_COLOURS[row.bound], about))
+            parts.append(box(start, BOUND_TOP, width, 10, BOUND_COLOURS[row.bound], about))
         at += row.us
-    return picture("timeline", WIDE, 226, [*parts, *_names(rows, scale),
-                                          *bottom_axis(scale, 190, "us")])  # fmt: skip
-
-
-def busy(machine: Machine, row: Row) -> dict[str, float]:
-    """Return the share of a layer's time, in [0, 1], in which each unit that it uses works."""
-    unit = "array" if row.macs else "vector"
-    moved = row.dram_bytes / machine.dram_bytes_per_cycle
-    shares = {unit: row.compute_cycles / row.cycles, "dram": moved / row.cycles}
-    return {lane: min(1.0, share) for lane, share in shares.items()}  # cycles are rounded
+    return parts
 
 
 def _names(rows: Sequence[Row], scale: Scale) -> list[str]:
-    """Return the parts of the model over the timeline: a tick, and its name where there is room."""
-    parts, at, free = [], 0.0, -math.inf
+    """Return the parts of the model over the timeline: a tick, and its name on the first of three
+    lines that has room for it; the last ones end where the picture does."""
+    parts, at, free = [], 0.0, [-math.inf] * LEVELS
     for part in folds(rows):
-        x = scale(at)
-        parts.append(line([(x, 18), (x, 184)], ' stroke="currentColor" stroke-opacity="0.25"'))
+        x, wide = scale(at), 7.0 * len(part.name)
         at += fsum(row.us for row in part.rows)
-        wide = 6.5 * len(part.name)
-        if x >= free and scale(at) - x > 15 and x + wide < WIDE:
-            parts.append(text(x + 2, 14, part.name))
-            free = x + wide + 8
+        ends = x + 2 + wide > WIDE
+        left = WIDE - wide if ends else x + 2
+        level = next((n for n in range(LEVELS) if left >= free[n]), None)
+        top = 42 if level is None else 4 + 13 * level
+        faint = ' stroke="currentColor" stroke-opacity="0.25"'
+        parts.append(line([(x, top), (x, BOUND_TOP + 10)], faint))
+        if level is not None:
+            place = (WIDE, "end") if ends else (left, "start")
+            parts.append(text(place[0], 12 + 13 * level, part.name, place[1]))
+            free[level] = left + wide + 8
     return parts

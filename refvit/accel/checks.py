@@ -71,7 +71,8 @@ class Check:
             return "NO"
         if not self.excused:
             return "yes"
-        return f"{self.within} of {len(self.figures)}, {self.excused} excused"
+        found = f"{self.within} of {len(self.figures)}, {self.excused} excused"
+        return found if self.within else f"not met: {found}"
 
 
 def exactly(name: str, source: str, figures: Iterable[Figure]) -> Check:

@@ -25,9 +25,9 @@ from typing import Any
 
 from refvit.accel.energy import TABLES
 from refvit.accel.grid_values import MOST, values_of
-from refvit.accel.hardware import FUSABLE
 from refvit.accel.machine import Machine, Passes
 from refvit.accel.machine import machine as find_machine
+from refvit.accel.possible import FUSABLE
 from refvit.accel.simulate import NONLINEAR
 from refvit.accel.systolic import DATAFLOWS
 

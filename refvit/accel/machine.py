@@ -9,23 +9,32 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
-from refvit.accel.hardware import Machine, Passes, brief
+from refvit.accel.hardware import Machine, Passes
+from refvit.accel.possible import brief
 from refvit.accel.presets import KB, MACHINES
 
 __all__ = ["KB", "MACHINES", "Machine", "Passes", "machine", "machine_of", "read_machine"]
 
 
-def machine(which: str | Path | Machine) -> Machine:
-    """Return the preset of that name, or the machine in a `.toml` file; a `Machine` passes through.
+def machine(which: str | Path | Machine | Mapping[str, Any]) -> Machine:
+    """Return the preset of that name, the machine in a `.toml` file, or the one that a mapping
+    describes, as `machine_of`; a `Machine` passes through.
 
-    Raises ValueError that lists the names, or says what is wrong with the file.
+    Raises ValueError that lists the names, or says what is wrong with the file or the mapping.
+
+    >>> machine({"base": "edge32", "cols": 64}).cols
+    64
     """
     if isinstance(which, Machine):
         return which
+    if isinstance(which, Mapping):
+        return machine_of(which)
     if isinstance(which, Path) or str(which).endswith(".toml"):
         return read_machine(which)
-    if which not in MACHINES:
-        raise ValueError(f"no machine {which!r}; there are {', '.join(MACHINES)}, or TOML files")
+    if not isinstance(which, str) or which not in MACHINES:
+        raise ValueError(
+            f"no machine {brief(which)}; there are {', '.join(MACHINES)}, or TOML files"
+        )
     return MACHINES[which]
 
 

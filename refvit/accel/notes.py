@@ -8,6 +8,7 @@ from refvit.accel.energy import HIGHS, LOWS, NOT_MODELLED, TAKEN, EnergyTable, a
 from refvit.accel.machine import Machine
 from refvit.accel.presets import KB, behind_l2
 from refvit.accel.row import Row
+from refvit.accel.vector import HOST_CYCLES
 
 LINK = (
     "L2: the bytes a cycle of this machine are those of its link to an L2, which is not modelled; "
@@ -25,6 +26,7 @@ def notes(rows: Sequence[Row], machine: Machine) -> list[str]:
         "the products of others.",
         energy(rows, machine),
         tables(machine),
+        *host(rows, machine),
         *([LINK] if behind_l2(machine) else []),
     ]
 
@@ -39,6 +41,36 @@ def widths(rows: Sequence[Row]) -> str:
     ordered = sorted(macs.items(), key=lambda item: -item[1])
     said = ", ".join(f"{a} x {b} bits {part / whole:.0%} of MACs" for (a, b), part in ordered)
     return said or "no products"
+
+
+def code_widths(rows: Sequence[Row]) -> dict[str, list[int]]:
+    """Return the widths that codes are stored at, each rising: of the weights, of the activations
+    that products read, and of the residual stream, which LayerNorm reads."""
+    weights = {row.b_bits for row in rows if row.op == "linear"}
+    read = {row.a_bits for row in rows if row.macs}
+    read |= {row.b_bits for row in rows if row.op == "matmul"}
+    stream = {row.a_bits for row in rows if row.op == "layer_norm"}
+    return {"weights": sorted(weights), "activations": sorted(read),
+            "residual stream": sorted(stream)}  # fmt: skip
+
+
+def said_widths(rows: Sequence[Row]) -> str:
+    """Return the same in words, as `weights 4, activations 8, residual stream 16 bits`."""
+    found = {name: " and ".join(map(str, bits)) for name, bits in code_widths(rows).items() if bits}
+    return ", ".join(f"{name} {bits}" for name, bits in found.items()) + " bits" * bool(found)
+
+
+def host(rows: Sequence[Row], machine: Machine) -> list[str]:
+    """Return where the cycles of a host come from, if there is one."""
+    if not any(row.unit == "host" for row in rows):
+        return []
+    each = ", ".join(f"{op} {cycles}" for op, cycles in HOST_CYCLES.items())
+    return [
+        f"Host: cycles an element, of its own clock of {machine.host_mhz:g} MHz ({each}), are "
+        "worked out from the shares of the time that Kim et al. 2023 (arXiv 2302.14017) found for "
+        "BERT-Base at 512 tokens on a CPU beside a 16 x 16 array, given in whole per cents: for "
+        "other models, lengths and cores they are a prediction that nothing here holds."
+    ]
 
 
 def traffic(rows: Sequence[Row]) -> str:

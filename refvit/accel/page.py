@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from refvit.accel.charts import BOUND_COLOURS as BOUND_COLOURS
-from refvit.accel.charts import PART_COLOURS, energy, roof, timeline
+from refvit.accel.charts import LANE_COLOURS, PART_COLOURS, energy, roof, timeline
 from refvit.accel.fold import Fold, folds
 from refvit.accel.machine import Machine
 from refvit.accel.row import Row, total
@@ -34,10 +34,13 @@ HEADS = ("layer", "cycles", "util.", "DRAM bytes", "us", "uJ low", "uJ high", "b
 Bound = Callable[[tuple[Row, ...]], str]
 
 
-def page(machine: Machine, rows: tuple[Row, ...], about: str, notes: str, bound: Bound) -> str:
-    """Return the whole page: `about` is its first line, `notes` its last, and `bound` says what
-    binds rows. It needs nothing from elsewhere, and folds without a script."""
-    title = escape(machine.name)
+def page(
+    machine: Machine, rows: tuple[Row, ...], about: str, notes: str, bound: Bound, name: str = ""
+) -> str:
+    """Return the whole page: `name` says what was run, `about` is its first line, `notes` its last,
+    and `bound` says what binds rows. It needs nothing from elsewhere, and folds without a
+    script."""
+    title = escape(name or machine.name)
     cost = "{us:,.1f} us, {uj_low:,.1f} to {uj_high:,.1f} uJ".format(**total(rows, machine))
     return (
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"/><title>{title}</title>'
@@ -60,12 +63,16 @@ def fragment(machine: Machine, rows: tuple[Row, ...], about: str, notes: str, bo
 
 def pictures(machine: Machine, rows: Sequence[Row]) -> str:
     """Return the three charts, each under a line that says how to read it."""
-    bounds = legend(BOUND_COLOURS)
+    host = any(row.unit == "host" for row in rows)
+    said = [name for name in BOUND_COLOURS if host or name != "host"]
+    bounds = legend({name: BOUND_COLOURS[name] for name in said})
+    units = legend({name: LANE_COLOURS[name] for name in LANE_COLOURS if host or name != "host"})
     return (
         f"<h2>Roofline: what each GEMM reaches, bound by {bounds}</h2>{roof(machine, rows)}"
         f"<h2>Energy by {escape(machine.energy)}: {legend(PART_COLOURS)}; lines from the low to "
         f"the high estimate</h2>{energy(rows)}"
-        f"<h2>Timeline: share of the time in which a unit works; bound by {bounds}</h2>"
+        f"<h2>Timeline: share of the time of a step, a layer and what streams behind it, in which "
+        f"{units} works; bound by {bounds}</h2>"
         f"{timeline(machine, rows)}"
     )
 

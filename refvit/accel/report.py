@@ -14,6 +14,7 @@ from typing import Any
 from refvit.accel.energy import NOT_MODELLED, assumption
 from refvit.accel.fold import Fold, folds, opened, walk
 from refvit.accel.machine import Machine
+from refvit.accel.notes import code_widths, said_widths
 from refvit.accel.notes import notes as remarks
 from refvit.accel.page import fragment, page
 from refvit.accel.row import BOUNDS, Row, total
@@ -24,12 +25,21 @@ Line = tuple[str, Mapping[str, Any], str]  # of a table: a name, its figures, wh
 
 @dataclass(frozen=True)
 class Report:
-    """What one forward of `batch` images at `bits` costs on `machine`."""
+    """What one forward of `batch` images at `bits` costs on `machine`: of which `model`, by which
+    `recipe` ("": all codes have `bits`), who takes what is not a product, and whether results stay
+    on chip where they can."""
 
     machine: Machine
     bits: int
     batch: int
     rows: tuple[Row, ...]
+    model: str = ""
+    recipe: str = ""
+    nonlinear: str = "vector"
+    residency: bool = True
+
+    def __repr__(self) -> str:
+        return f"Report({self.title}: {len(self.rows)} rows, {self.totals['cycles']:,} cycles)"
 
     @cached_property
     def totals(self) -> Mapping[str, float]:
@@ -45,7 +55,12 @@ class Report:
         """Return machine, rows, sums by block, totals and what is not modelled, as JSON."""
         return json.dumps(
             {
+                "model": self.model,
                 "machine": asdict(self.machine),
+                "recipe": self.recipe or None,
+                "nonlinear": self.nonlinear,
+                "residency": self.residency,
+                "widths": code_widths(self.rows),
                 "bits": self.bits,
                 "batch": self.batch,
                 "rows": [asdict(row) for row in self.rows],
@@ -63,15 +78,17 @@ class Report:
 
     def to_trace(self) -> str:
         """Return a Chrome trace: the forward, its blocks inside it, their layers inside those."""
-        return trace(self.machine, self.rows)
+        return trace(self.machine, self.rows, self.title)
 
-    def table(self, groups: bool = True, unfold: Sequence[str] = ()) -> str:
+    def table(self, groups: bool = True, unfold: str | Sequence[str] = ()) -> str:
         """Return a table for a terminal: a line a block, or a line a layer with `groups=False`.
 
-        `unfold` names blocks that show their layers, or patterns of them as in `fnmatch`: +
-        marks what is folded, - what is not. Raises ValueError for one that matches nothing.
+        `unfold` names a block or several that show their layers, or patterns of them as in
+        `fnmatch`: + marks what is folded, - what is not. Raises ValueError for one that matches
+        nothing.
         """
-        lines = self._folded(folds(self.rows), unfold)
+        names = [unfold] if isinstance(unfold, str) else unfold
+        lines = self._folded(folds(self.rows), names)
         if not groups:
             lines = [(row.name, vars(row), row.bound) for row in self.rows]
         wide = max(21, *(len(name) for name, _, _ in lines))
@@ -99,14 +116,30 @@ class Report:
         return lines
 
     @property
+    def title(self) -> str:
+        """What was run, in a few words: the model, the machine, and what was chosen."""
+        on = f"{self.model} on {self.machine.name}" if self.model else self.machine.name
+        chosen = [
+            self.recipe or f"{self.bits} bits",
+            *([f"batch {self.batch}"] if self.batch > 1 else []),
+            *(["nonlinear=host"] if self.nonlinear == "host" else []),
+            *([] if self.residency else ["no residency"]),
+        ]
+        return ", ".join([on, *chosen])
+
+    @property
     def about(self) -> str:
-        """One line on the machine, the codes and the batch."""
+        """One line on the model, the machine, the codes and the batch."""
         m = self.machine
+        on = f"{self.model} on {m.name}" if self.model else m.name
+        by = f"recipe {self.recipe}: " if self.recipe else ""
+        how = ", nonlinear=host" * (self.nonlinear == "host")
+        how += ", no residency" * (not self.residency)
         return (
-            f"{m.name}: {m.rows}x{m.cols} {m.dataflow}, "
+            f"{on}: {m.rows}x{m.cols} {m.dataflow}, "
             f"folds {'overlap' if m.overlap else 'in series'}, {m.clock_mhz:g} MHz, "
-            f"{m.dram_bytes_per_cycle:g} DRAM bytes a cycle, {self.bits}-bit codes, "
-            f"batch {self.batch}"
+            f"{m.dram_bytes_per_cycle:g} DRAM bytes a cycle, {by}{said_widths(self.rows)}, "
+            f"batch {self.batch}{how}"
         )
 
     @property
@@ -119,7 +152,7 @@ class Report:
         """Return one self-contained page: a table that folds, the roofline, energy by part, and
         the timeline."""
         said = " ".join((*remarks(self.rows, self.machine), self.notes))
-        return page(self.machine, self.rows, self.about, said, _bound)
+        return page(self.machine, self.rows, self.about, said, _bound, self.title)
 
     def _repr_html_(self) -> str:
         return fragment(self.machine, self.rows, self.about, self.notes, _bound)

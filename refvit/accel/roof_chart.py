@@ -16,6 +16,7 @@ from refvit.accel.gpus import FORMATS, Gpu
 from refvit.accel.roofline import Dot, Roofline
 
 COLOURS = {"linear": "#0072b2", "matmul": "#e69f00", "other": "#009e73"}  # Okabe and Ito 2008
+MEANS = {"linear": "GEMM with weights", "matmul": "GEMM of activations", "other": "vector operator"}
 INK, FAINT, ROOF = "#222222", "#dddddd", "#d55e00"
 LEFT, TOP, WIDTH, HEIGHT = 84, 46, 470, 320  # pixels: the plot; its key is to the right
 KEY, SHOWN = 20, 17  # pixels between plot and key; lines of the key
@@ -59,13 +60,15 @@ def draw(roof: Roofline) -> str:
     y_axis = _decades([row.gops for row in roof.rows] + [1.5 * peak])
     points = _points(merged, x_axis, y_axis)
     fusion = "fused" if roof.fused else "nothing fused"
-    title = f"{roof.machine.name}, {label(roof)}, batch {roof.batch}, {fusion}"
+    on = f"{roof.model} on {roof.machine.name}" if roof.model else roof.machine.name
+    title = f"{on}, {label(roof)}, batch {roof.batch}, {fusion}"
     parts = [_text(8, 18, title, size=14), _grid(x_axis, y_axis)]
-    parts += [_roof(roof, peak, x_axis, y_axis), *points, _key(merged, roof)]
+    parts += [_roof(roof, peak, x_axis, y_axis), *points, _legend(), _key(merged, roof)]
     width, height = LEFT + WIDTH + KEY + 400, TOP + HEIGHT + 44
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
         f'height="{height}" font-family="system-ui, sans-serif" fill="{INK}">'
+        f"<title>{escape(title)}</title>"
         f'<rect width="100%" height="100%" fill="#fff"/>{"".join(parts)}</svg>'
     )
 
@@ -113,28 +116,74 @@ def _roof(
         f'<path d="{slope}H{LEFT + WIDTH}" fill="none" stroke="{ROOF}" stroke-width="2"/>'
         f'<path d="M{model:.1f} {TOP + HEIGHT}V{TOP}" stroke="{INK}" stroke-dasharray="4 3"/>'
         + _text(model - 4, TOP + HEIGHT - 8, f"model {roof.intensity:,.1f}", "end")
-        + _text(ridge, flat - 8, f"ridge {roof.ridge:,.1f}, peak {peak:,.0f}", "middle")
+        + _text(LEFT + WIDTH, flat - 8, f"ridge {roof.ridge:,.1f}, peak {peak:,.0f}", "end")
     )
 
 
 def _points(
     merged: list[tuple[str, int, Dot]], x_axis: tuple[float, float], y_axis: tuple[float, float]
 ) -> list[str]:
-    """A dot for each kind, and its number below it, lower where another would hide it."""
-    taken: list[tuple[float, float]] = []
-    parts = []
-    for number, (_, _, row) in enumerate(merged, 1):
+    """A dot for each kind, and beside those that lie together their numbers."""
+    parts, places = [], []
+    for number, (name, count, row) in enumerate(merged, 1):
         x, y = _x(row.intensity, x_axis), _y(row.gops, y_axis)
-        colour = COLOURS.get(row.op, COLOURS["other"])
-        parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4.5" fill="{colour}"/>')
-        if number > SHOWN:
-            continue
-        low = y + 17
-        while any(abs(x - a) < 15 and abs(low - b) < 12 for a, b in taken):
+        about = (
+            f"{number} {name} ({count}): {row.intensity:,.4g} operations a byte, "
+            f"{row.gops:,.4g} 1e9 operations a second, {row.us:,.4g} us each, bound by {row.bound}"
+        )
+        parts.append(_dot(x, y, COLOURS.get(row.op, COLOURS["other"]), about))
+        places.append((x, y, number))
+    return [*parts, *_numbers(sorted(place for place in places if place[2] <= SHOWN))]
+
+
+def _numbers(places: list[tuple[float, float, int]]) -> list[str]:
+    """The numbers of dots, those of dots that lie together on one line right below them, lower
+    where another line would hide it."""
+    parts: list[str] = []
+    taken: list[tuple[float, float, float]] = []
+    for (x, y), numbers in _together(places):
+        said = " ".join(map(str, sorted(numbers)))
+        low, end = min(y + 15, TOP + HEIGHT - 5), x + 8 + 6.5 * len(said)
+        while any(x + 8 < right and left < end and abs(low - at) < 12 for left, right, at in taken):
             low += 12
-        taken.append((x, low))
-        parts.append(_text(x + 2, low, str(number), "middle"))
+        taken.append((x + 8, end, low))
+        parts.append(_text(x + 8, low, said))
     return parts
+
+
+def _together(
+    places: list[tuple[float, float, int]],
+) -> list[tuple[tuple[float, float], list[int]]]:
+    """Return places within 12 pixels of the first of them as one: its place, their numbers.
+
+    >>> _together([(0, 0, 1), (5, 5, 3), (40, 0, 2)])
+    [((0, 0), [1, 3]), ((40, 0), [2])]
+    """
+    found: list[tuple[tuple[float, float], list[int]]] = []
+    for x, y, number in places:
+        near = (n for (a, b), n in found if abs(x - a) < 12 and abs(y - b) < 12)
+        numbers = next(near, None)
+        if numbers is None:
+            found.append(((x, y), [number]))
+        else:
+            numbers.append(number)
+    return found
+
+
+def _dot(x: float, y: float, colour: str, about: str) -> str:
+    """A dot that says what it is where the pointer rests on it."""
+    where = f'cx="{x:.1f}" cy="{y:.1f}" r="4.5"'
+    return f'<circle {where} fill="{colour}"><title>{escape(about)}</title></circle>'
+
+
+def _legend() -> str:
+    """What the colours of dots are, over the key."""
+    parts, x = [], LEFT + WIDTH + KEY
+    for op, colour in COLOURS.items():
+        said = MEANS[op]
+        parts += [_dot(x + 4, TOP - 24, colour, said), _text(x + 14, TOP - 20, said)]
+        x += 30 + 6 * len(said)
+    return "".join(parts)
 
 
 def _key(merged: list[tuple[str, int, Dot]], roof: Roofline) -> str:
@@ -144,8 +193,8 @@ def _key(merged: list[tuple[str, int, Dot]], roof: Roofline) -> str:
     for number, (name, count, row) in enumerate(merged[:SHOWN], 1):
         y, colour = TOP + 18 * number, COLOURS.get(row.op, COLOURS["other"])
         share = count * row.us / roof.us
-        parts.append(f'<circle cx="{x + 4}" cy="{y - 4}" r="4.5" fill="{colour}"/>')
         said = f"{number} {name} ({count}): {share:.1%}, {row.bound}"
+        parts.append(_dot(x + 4, y - 4, colour, said))
         parts.append(_text(x + 14, y, said))
     if len(merged) > SHOWN:
         rest = sum(count * row.us for _, count, row in merged[SHOWN:]) / roof.us

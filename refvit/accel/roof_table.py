@@ -94,5 +94,5 @@ def summary(roof: Roofline) -> dict[str, Any]:
 
 def as_json(roof: Roofline) -> dict[str, Any]:
     """Return machine, totals and every layer as data."""
-    about = summary(roof) | {"machine": asdict(roof.machine)}
+    about = {"model": roof.model} | summary(roof) | {"machine": asdict(roof.machine)}
     return about | {"rows": [asdict(row) for row in roof.rows]}

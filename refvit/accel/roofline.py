@@ -17,15 +17,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from refvit.accel.gpus import GPUS, Gpu, find_gpu
 from refvit.accel.machine import MACHINES, Machine
 from refvit.accel.machine import machine as find_machine
 from refvit.accel.steps import steps_of
-from refvit.accel.workload import Layer, workload
+from refvit.accel.workload import Layer, name_of, workload
 
 OPS_PER_ELEMENT = {"softmax": 5, "layer_norm": 7, "gelu": 8, "add": 1, "mean": 1}
 FOLLOWS = ("gelu", "add", "softmax")  # fused behind the GEMM that makes what they read
@@ -68,6 +69,7 @@ class Roofline:
     fused: bool = False
     clock_mhz: float = 1000.0
     stored_bits: int = 0
+    model: str = ""
 
     @property
     def ops(self) -> int:
@@ -128,7 +130,7 @@ class Roofline:
 
 def roofline(
     config: Any,
-    machine: str | Machine | Gpu = "edge32",
+    machine: str | Path | Machine | Gpu | Mapping[str, Any] = "edge32",
     bits: int = 8,
     batch: int = 1,
     fused: bool = False,
@@ -152,7 +154,8 @@ def roofline(
     layers = [layer for layer in workload(config, batch) if layer.name != POSITIONS]
     groups = fuse(layers) if fused else [[layer] for layer in layers]
     dots = tuple(group_dot(group, stored, peak, speed, clock_mhz) for group in groups)
-    return Roofline(hardware, bits, peak, peak / speed, dots, batch, fused, clock_mhz, stored)
+    return Roofline(hardware, bits, peak, peak / speed, dots, batch, fused, clock_mhz, stored,
+                    name_of(config))  # fmt: skip
 
 
 def stored_width(hardware: Machine | Gpu, bits: int) -> int:
@@ -168,7 +171,9 @@ def stored_width(hardware: Machine | Gpu, bits: int) -> int:
     return hardware.stored_bits(bits)
 
 
-def limits(which: str | Machine | Gpu, bits: int) -> tuple[Machine | Gpu, float, float, float]:
+def limits(
+    which: str | Path | Machine | Gpu | Mapping[str, Any], bits: int
+) -> tuple[Machine | Gpu, float, float, float]:
     """Return a machine, its operations and its bytes a cycle, and its clock in MHz.
 
     `which` is a machine, a GPU or the name of one; ValueError lists the names.

@@ -8,12 +8,13 @@ from math import fsum
 from refvit.accel.machine import Machine
 from refvit.accel.systolic import utilization
 
-BOUNDS = ("compute", "memory", "vector")
+BOUNDS = ("compute", "memory", "vector", "host")
 UNITS = ("array", "vector", "fused", "host")
 COUNTS = (
     "macs",
     "cycles",
     "compute_cycles",
+    "array_cycles",
     "stall_cycles",
     "prologue_cycles",
     "steady_cycles",
@@ -50,14 +51,15 @@ SUMMED = (
 class Row:
     """One layer: cycles from first load to last store, of which the unit computes
     `compute_cycles`; bytes in all; microseconds; microjoules by the two energy tables; and
-    `bound`, one of compute, memory, vector. `utilization` is MACs / (cycles x PEs). `uj` is the
-    energy by the machine's own table, the sum of its array, SRAM, DRAM and vector parts.
+    `bound`, one of compute, memory, vector, host. `utilization` is MACs / (cycles x PEs). `uj` is
+    the energy by the machine's own table, the sum of its array, SRAM, DRAM and vector parts.
 
     `unit` is the one that works: array, vector, host, or "fused" behind the array. `cycles` are the
     prologue, in which the first tile is loaded, the steady state, and the epilogue, from the last
     product to the last store; they are `compute_cycles` and the stall. Those of a fused layer are
     by how much longer the GEMM takes with it. `memory_cycles` are those that the DRAM port is busy,
-    `vector_cycles` those of the vector unit, hidden or not. `dram_bytes` are loaded
+    `vector_cycles` those of the vector unit, hidden or not, and `array_cycles` those that the array
+    multiplies: `compute_cycles` without what it waits for the vector unit. `dram_bytes` are loaded
     and stored; `resident_bytes` are those of operands and results that did not have to be, as they
     stay on chip, and `resident` names them: a and b, the first two operands, o, the result. A GEMM
     has its outer tile, how many there are (`tiles`, over all its `count`), their loop order, and
@@ -117,6 +119,7 @@ class Row:
     uj_dram_high: float = 0.0
     uj_vector_low: float = 0.0
     uj_vector_high: float = 0.0
+    array_cycles: int = 0
 
     def called(self, name: str, group: str) -> Row:
         """Return the same figures under another name, for a layer that costs alike.

@@ -28,7 +28,7 @@ def row_of(layer: Layer, hw: Machine, cost: Cost, unit: str, x: Operands) -> dic
     """Return all of a row but its name and group; it is bound by whichever is busy longer."""
     time = cycles_of(cost)
     gemm = "vector" if cost.vector_cycles > cost.timing.compute - cost.waits else "compute"
-    busy = gemm if unit == "array" else "vector"
+    busy = {"array": gemm, "host": "host"}.get(unit, "vector")
     works = max(cost.timing.compute, cost.vector_cycles if unit == "fused" else 0)
     kept = (name for name, stays in zip("abo", x.resident, strict=True) if stays)
     return {
@@ -48,6 +48,7 @@ def row_of(layer: Layer, hw: Machine, cost: Cost, unit: str, x: Operands) -> dic
         "b_bits": x.b_bits,
         "o_bits": x.o_bits,
         **time,
+        "array_cycles": max(0, time["compute_cycles"] - cost.waits) if unit == "array" else 0,
         **tile_of(layer, hw, cost),
         **energy_of(cost.events, hw),
     }

@@ -14,12 +14,14 @@ WIDE, HIGH, LEGEND = 900, 480, 640  # pixels; where the names begin
 Dot = tuple[float, float, bool, str]  # x, y, on the front, its name
 
 
-def scatter(groups: Mapping[str, Sequence[Dot]], x_label: str, y_label: str) -> str:
+def scatter(
+    groups: Mapping[str, Sequence[Dot]], x_label: str, y_label: str, title: str = ""
+) -> str:
     """Draw the dots of every group in its colour: small ones, and large ones for the front, which
     say their names. Of small dots on one pixel one is drawn, so that a picture stays small."""
     dots = [each for group in groups.values() for each in group]
     x = Scale(min(d[0] for d in dots) / 1.1, max(d[0] for d in dots) * 1.1, 75, LEGEND - 30, True)
-    y = Scale(min(d[1] for d in dots) / 1.1, max(d[1] for d in dots) * 1.1, HIGH - 45, 30, True)
+    y = Scale(min(d[1] for d in dots) / 1.1, max(d[1] for d in dots) * 1.1, HIGH - 45, 40, True)
     parts = [*bottom_axis(x, HIGH - 45, x_label), *left_axis(y, 75, y_label)]
     fronts: list[str] = []
     for number, (name, group) in enumerate(groups.items()):
@@ -30,7 +32,9 @@ def scatter(groups: Mapping[str, Sequence[Dot]], x_label: str, y_label: str) -> 
         fronts += _front([d for d in group if d[2]], x, y, colour, name, (x_label, y_label))
         parts += [dot(LEGEND, 26 + 16 * number, 5, colour, name),
                   text(LEGEND + 12, 30 + 16 * number, name)]  # fmt: skip
-    return picture("Pareto front", WIDE, max(HIGH, 40 + 16 * len(groups)), parts + fronts)
+    head = text(WIDE / 3, 14, title, "middle", ' font-size="13"') if title else ""
+    tall = max(HIGH, 40 + 16 * len(groups))
+    return picture(title or "Pareto front", WIDE, tall, [head, *parts, *fronts])
 
 
 def _front(

@@ -8,6 +8,7 @@ epilogue, with those of them that the unit waits.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from refvit.accel.columns import columns
 from refvit.accel.row import Row
@@ -17,12 +18,21 @@ HEADS = (
     "layer", "unit", "bits", "tile m x k x n", "tiles", "outer loop", "on chip", "prologue",
     "steady", "epilogue", "stall",
 )  # fmt: skip
+FIELDS = (
+    "name", "unit", "a_bits", "b_bits", "o_bits", "tile_m", "tile_k", "tile_n", "tiles", "order",
+    "resident", "prologue_cycles", "steady_cycles", "epilogue_cycles", "stall_cycles",
+)  # fmt: skip
 RIGHT = ("tiles", "prologue", "steady", "epilogue", "stall")
 
 
 def schedule(rows: Sequence[Row]) -> str:
     """Return a line of heads and one for each row; columns are as wide as what they hold."""
     return "\n".join(columns([HEADS, *map(_cells, rows)], right=RIGHT))
+
+
+def as_data(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return the same as data: of each row the fields `FIELDS`."""
+    return [{name: getattr(row, name) for name in FIELDS} for row in rows]
 
 
 def _cells(row: Row) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from refvit.accel.row_of import row_of
 from refvit.accel.steps import Bits, Step, steps_of
 from refvit.accel.tiles import PARTIAL_BYTES
 from refvit.accel.widths import site_widths, stored_at
-from refvit.accel.workload import Layer, workload
+from refvit.accel.workload import Layer, name_of, workload
 
 NONLINEAR = ("vector", "host")
 
@@ -43,7 +43,7 @@ class Plan:
 
 def simulate(
     config: Any,
-    machine: str | Path | Machine = "edge32",
+    machine: str | Path | Machine | Mapping[str, Any] = "edge32",
     bits: int = 8,
     batch: int = 1,
     *,
@@ -51,7 +51,8 @@ def simulate(
     nonlinear: str = "vector",
     residency: bool = True,
 ) -> Report:
-    """Return the report of one forward of the model `config` describes (or whose `.config` does).
+    """Return the report of one forward of the model `config` describes: a configuration, a model
+    that has one, or the name of a variant.
 
     Codes have `bits`, the residual stream 16; `recipe` maps sites to bits of their own, as
     "blocks.0.mlp.fc1.weight" to 4. `nonlinear="host"` gives softmax, LayerNorm, GELU, residual sums
@@ -67,7 +68,9 @@ def simulate(
     layers = workload(config, batch)
     widths = site_widths(layers, bits, recipe)
     rows = simulate_layers(layers, hardware, widths, nonlinear, residency)
-    return Report(hardware, bits if recipe is None else main_bits(rows), batch, rows)
+    said = "" if recipe is None else f"widths of {len(recipe)} sites"
+    main = bits if recipe is None else main_bits(rows)
+    return Report(hardware, main, batch, rows, name_of(config), said, nonlinear, residency)
 
 
 def main_bits(rows: Sequence[Row]) -> int:

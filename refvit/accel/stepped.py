@@ -36,8 +36,9 @@ def step_gemm(
 
     Input-stationary is the weight-stationary array on the transposed problem. After each edge
     `watch(cycle, moves, works, leaves)` is told which PEs [rows, cols] shift a weight in or a sum
-    out, which multiply, and below which columns [cols] a result is latched. Raises ValueError
-    for operands that are not int8, shapes that do not agree, sizes below 1 or an unknown dataflow.
+    out, which multiply, and below which columns [cols] a result is latched. Raises TypeError
+    for operands that are no arrays; ValueError for those that are not int8, shapes that do not
+    agree, sizes below 1 or an unknown dataflow.
 
     >>> step_gemm(np.array([[1, 2]], np.int8), np.array([[3], [4]], np.int8), 2, 1)
     (array([[11]], dtype=int32), 4)
@@ -54,6 +55,12 @@ def step_gemm(
 
 def _check(a: Int, b: Int, rows: int, cols: int, dataflow: str) -> None:
     """Refuse operands, sizes and dataflows that no array runs."""
+    for name, operand in (("a", a), ("b", b)):
+        if not isinstance(operand, np.ndarray):
+            kind = type(operand).__name__
+            raise TypeError(
+                f"{name} is an int8 array; got a {kind}; give np.array({name}, np.int8)"
+            )
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
         raise ValueError(f"wanted [M, K] and [K, N], got {a.shape} and {b.shape}")
     if a.dtype != np.int8 or b.dtype != np.int8:

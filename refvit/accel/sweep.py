@@ -26,6 +26,7 @@ from refvit.accel.systolic import utilization
 from refvit.accel.widths import site_widths
 from refvit.accel.workload import workload
 
+NEAR = 1e-3  # of every cost: points of a front that are no further apart are one
 KEPT = 4  # of a chain: its first, two alike, its last
 BLOCK = re.compile(r"(?:stages\.(\d+)\.)?blocks\.(\d+)\.")
 WHOLE = ("macs", "cycles", "dram_bytes", "sram_bytes")
@@ -170,6 +171,27 @@ def summed(rows: Sequence[Row], times: Sequence[int], hw: Machine) -> dict[str, 
     cycles = found["cycles"]
     used = utilization(int(found["macs"]), cycles, hw.rows, hw.cols)
     return found | {"us": hw.us(cycles), "utilization": used}
+
+
+def distinct(costs: NDArray[np.float64], within: float = NEAR) -> NDArray[np.bool_]:
+    """Return which points [n] of a front, of costs [n, k], to show: of points that differ by no
+    more than `within`, a share, in every cost, the one that is best on the whole.
+
+    Those left out have one that is shown so near; points of the same costs stay or go together.
+
+    >>> distinct(np.array([[1.0, 4.0], [1.0005, 3.9999], [2.0, 2.0], [2.0, 2.0]]))
+    array([ True, False,  True,  True])
+    """
+    points, which = np.unique(costs, axis=0, return_inverse=True)
+    widest = np.abs(points).max(0, initial=0.0)
+    whole = (points / np.where(widest > 0, widest, 1.0)).sum(1)
+    shown: list[int] = []
+    for at in np.argsort(whole, kind="stable"):
+        kept = points[shown]
+        room = within * np.minimum(np.abs(kept), np.abs(points[at]))
+        if not (np.abs(kept - points[at]) <= room).all(1).any():
+            shown.append(int(at))
+    return np.isin(which.reshape(-1), shown)
 
 
 def pareto(costs: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -38,6 +38,12 @@ class Timeline:
     works: NDArray[np.bool_]
     leaves: NDArray[np.bool_]
 
+    def __repr__(self) -> str:
+        _, rows, cols = self.works.shape
+        M, K, N = self.gemm
+        about = f"{self.dataflow} on {rows} x {cols} PEs, M={M} K={K} N={N}"
+        return f"Timeline({about}, overlap={self.overlap}: {self.cycles} cycles)"
+
     @property
     def cycles(self) -> int:
         return len(self.works)

@@ -22,7 +22,7 @@ from refvit.accel.tracks import TRACKS, Span, spans
 
 GRID = 20  # binary digits of a microsecond
 DIGITS = 52  # of a float: what a whole forward may take of them
-ABOUT = ("op", "unit", "bound", "macs", "cycles", "compute_cycles", "stall_cycles",
+ABOUT = ("op", "unit", "bound", "macs", "cycles", "compute_cycles", "array_cycles", "stall_cycles",
          "prologue_cycles", "steady_cycles", "epilogue_cycles", "memory_cycles", "vector_cycles",
          "utilization", "tiles", "order", "resident", "sram_bytes", "dram_bytes", "load_bytes",
          "store_bytes", "uj_low", "uj_high")  # fmt: skip
@@ -38,8 +38,9 @@ def on_grid(us: float, digits: int = GRID) -> float:
     return round(us * 2.0**digits) / 2.0**digits
 
 
-def trace(machine: Machine, rows: Sequence[Row]) -> str:
-    """Return the trace as JSON: complete events of every track, then the names of the tracks."""
+def trace(machine: Machine, rows: Sequence[Row], title: str = "") -> str:
+    """Return the trace as JSON: complete events of every track, then the names of the tracks, and
+    that of all of them, which says `title`."""
     whole = machine.us(sum(row.cycles for row in rows))
     digits = min(GRID, DIGITS - max(0, math.frexp(whole)[1]))
     cycles = [0, *accumulate(row.cycles for row in rows)]
@@ -52,7 +53,7 @@ def trace(machine: Machine, rows: Sequence[Row]) -> str:
     worked = spans(rows)
     tracks = [LAYERS, *(name for name in TRACKS if any(x.track == name for x in worked))]
     events += [_worked(x, tracks.index(x.track), machine, digits) for x in worked]
-    named = [_named("process_name", f"refvit: {machine.name}", 0)]
+    named = [_named("process_name", f"refvit: {title or machine.name}", 0)]
     for tid, name in enumerate(tracks):
         named.append(_named("thread_name", name, tid))
     return json.dumps({"traceEvents": events + named, "displayTimeUnit": "ns"})
@@ -75,7 +76,7 @@ def _worked(span: Span, tid: int, machine: Machine, digits: int) -> dict[str, An
     """Return the event of a unit at work."""
     start, end = (on_grid(machine.us(at), digits) for at in (span.start, span.end))
     about = {"does": span.does, "cycles": span.end - span.start, "of_cycles": span.busy,
-             "tiles": span.row.tiles}  # fmt: skip
+             "slices": span.slices, "tiles": span.row.tiles}  # fmt: skip
     return _event(span.row.name, start, end, about, tid)
 
 

@@ -1,10 +1,12 @@
 """When each unit works: spans of the DRAM port, the array, and the vector unit or a host.
 
-A row says how long its units are busy, its prologue, epilogue, and in how many tiles it runs. Tiles
-are drawn as equal, `SPANS` at most: where there are more, a span stands for several. So the busy
-cycles of a span are exact in sum, and its place is that of an average tile: loads of a tile lie
-beside the products of the one before. What streams behind a GEMM follows the vector unit's earlier
-work on its results, from the first tile's load on.
+A row says how long its units are busy, its prologue, its epilogue, and in how many tiles it runs. A
+span is a *slice* of a layer's work, not a tile: there are as many slices as tiles, `SPANS` at most,
+all equal. So the busy cycles of a span are exact in sum, and its place is that of an average tile.
+Loads of a slice lie beside the products of the one before. What streams behind a GEMM is cut into
+the same slices: the vector unit takes the results of one, operator after operator, when its
+products are made, or as much earlier as it has to so as to end with the step, but never before they
+begin; and its work on a slice never ends before the slice's products do.
 """
 
 from __future__ import annotations
@@ -20,8 +22,8 @@ TRACKS = ("DRAM port", "array", "vector unit", "host")
 
 @dataclass(frozen=True)
 class Span:
-    """A unit at work for a layer: cycles from the start of the forward, what it does, and the
-    cycles for which the layer keeps the unit busy in all."""
+    """A unit at work for a layer: cycles from the start of the forward, what it does, the cycles
+    for which the layer keeps the unit busy in all, and in how many slices that is drawn."""
 
     track: str
     name: str
@@ -30,60 +32,127 @@ class Span:
     row: Row
     does: str
     busy: float
+    slices: int
+
+
+@dataclass(frozen=True)
+class Window:
+    """A step in time, in cycles of the forward: its main layer works from `begin` to `end`, in so
+    many slices, after a first load from `start` on; what is fused behind it ends at `last`."""
+
+    start: float
+    begin: float
+    end: float
+    last: float
+    slices: int
+
+    @property
+    def begins(self) -> list[float]:
+        """When every slice of the main layer's work begins."""
+        return [self.begin + (self.end - self.begin) * k / self.slices for k in range(self.slices)]
+
+    def lag(self, slice_cycles: float, stream_cycles: float) -> float:
+        """Return by how much results follow the beginning of the products of their slice, which
+        take `slice_cycles`: all of these, or less, so that a stream of `stream_cycles` in all ends
+        with the step though the last slice is no sooner there.
+
+        >>> Window(0, 0, 80, 80, 4).lag(20.0, 40.0), Window(0, 0, 80, 80, 4).lag(20.0, 80.0)
+        (10.0, 0.0)
+        """
+        spare = self.end - self.begin - stream_cycles
+        room = self.last - self.end + min(spare, spare / self.slices)
+        return max(0.0, min(slice_cycles, room))
+
+
+def in_steps(rows: Sequence[Row]) -> list[tuple[Row, ...]]:
+    """Return the rows step by step: a layer, and those that are fused behind it."""
+    steps: list[list[Row]] = []
+    for row in rows:
+        if row.unit == "fused" and steps:
+            steps[-1].append(row)
+        else:
+            steps.append([row])
+    return [tuple(step) for step in steps]
+
+
+def window(step: Sequence[Row], start: float) -> Window:
+    """Return when a step runs that begins at `start`."""
+    main = step[0]
+    first, last = ends(main)
+    whole = start + sum(row.cycles for row in step)
+    return Window(start, start + first, start + main.cycles - last, whole,
+                  max(1, min(SPANS, main.tiles)))  # fmt: skip
 
 
 def spans(rows: Sequence[Row]) -> list[Span]:
     """Return the spans of every row, track by track in order of time; those of one track never
-    overlap, and none begins before its layer, or ends after its step."""
+    overlap, and none begins before its step, or ends after it."""
     found: list[Span] = []
-    start, free = 0.0, 0.0
-    ends = _step_ends(rows)
-    for row, last in zip(rows, ends, strict=True):
-        found += dram_spans(row, start)
-        if row.unit == "array":
-            found += tiles("array", row, start, "multiplies", row.compute_cycles)
-            free = start + min(row.prologue_cycles, row.cycles)
-        if row.unit in ("array", "fused"):
-            does = "requantizes" if row.unit == "array" else f"{row.op} behind the array"
-            end = min(free + row.vector_cycles, last)
-            found += _span("vector unit", row, free, end, does, row.vector_cycles)
-            free = max(free, end)
-        if row.unit in ("vector", "host"):
-            track = "host" if row.unit == "host" else "vector unit"
-            found += tiles(track, row, start, row.op, row.compute_cycles)
-        start += row.cycles
+    start = 0.0
+    for step in in_steps(rows):
+        when = window(step, start)
+        found += port_spans(step, when)
+        found += unit_spans(step[0], when)
+        if step[0].unit == "array":
+            found += stream_spans(step, when)
+        start = when.last
     return sorted(found, key=lambda span: (TRACKS.index(span.track), span.start))
 
 
-def _step_ends(rows: Sequence[Row]) -> list[float]:
-    """Return for each row when its step ends: that of the last row fused behind its GEMM."""
-    ends, at = [], float(sum(row.cycles for row in rows))
-    last = at
-    for number in range(len(rows) - 1, -1, -1):
-        ends.append(last)
-        at -= rows[number].cycles
-        if rows[number].unit != "fused":
-            last = at
-    return ends[::-1]
+def port_spans(step: Sequence[Row], when: Window) -> Iterator[Span]:
+    """Yield when the port works for a step: the first load, loads and stores beside the products,
+    those of what is fused too, and the last store."""
+    main = step[0]
+    first, last = ends(main)
+    yield from _span("DRAM port", main, when.start, when.begin, "loads the first tile",
+                     main.memory_cycles, when.slices)  # fmt: skip
+    parts = [(main, max(0.0, min(main.memory_cycles, main.cycles) - first - last))]
+    parts += [(row, float(row.memory_cycles)) for row in step[1:]]
+    at = when.begin
+    for row, begin, end in in_turn(parts, when.begins, when.last - last):
+        does = "loads and stores" if row is main else f"loads for {row.op}"
+        yield from _span("DRAM port", row, begin, end, does, row.memory_cycles, when.slices)
+        at = end
+    at = max(at, when.end)
+    yield from _span("DRAM port", main, at, at + last, "stores the last tile",
+                     main.memory_cycles, when.slices)  # fmt: skip
 
 
-def dram_spans(row: Row, start: float) -> Iterator[Span]:
-    """Yield when the port works: the first load, loads and stores of the steady state, the last
-    store."""
-    first, last = _ends(row)
-    busy = min(row.memory_cycles, row.cycles)
-    a, b = start + first, start + row.cycles - last
-    yield from _span("DRAM port", row, start, a, "loads the first tile", busy)
-    for at, end in evenly(a, b, busy - first - last, row.tiles):
-        yield from _span("DRAM port", row, at, end, "loads and stores", busy)
-    yield from _span("DRAM port", row, b, start + row.cycles, "stores the last tile", busy)
+def unit_spans(main: Row, when: Window) -> Iterator[Span]:
+    """Yield when the unit of a step's main layer computes, between first load and last store."""
+    track, does, busy = {
+        "array": ("array", "multiplies", main.array_cycles),
+        "host": ("host", main.op, main.compute_cycles),
+    }.get(main.unit, ("vector unit", main.op, main.vector_cycles))
+    for at, end in evenly(when.begin, when.end, busy, when.slices):
+        yield from _span(track, main, at, end, does, busy, when.slices)
 
 
-def tiles(track: str, row: Row, start: float, does: str, busy: float) -> Iterator[Span]:
-    """Yield when a unit computes, between the first load and the last store."""
-    first, last = _ends(row)
-    for at, end in evenly(start + first, start + row.cycles - last, busy, row.tiles):
-        yield from _span(track, row, at, end, does, busy)
+def stream_spans(step: Sequence[Row], when: Window) -> Iterator[Span]:
+    """Yield when the vector unit works on what leaves the array, slice by slice."""
+    parts = [(row, float(row.vector_cycles)) for row in step]
+    each = min(step[0].array_cycles, when.end - when.begin) / when.slices
+    whole = sum(cycles for _, cycles in parts)
+    lag = when.lag(each, min(whole, when.last - when.begin))
+    for row, begin, end in in_turn(parts, [at + lag for at in when.begins], when.last):
+        does = "requantizes" if row.unit == "array" else f"{row.op} behind the array"
+        yield from _span("vector unit", row, begin, end, does, row.vector_cycles, when.slices)
+
+
+def in_turn(
+    parts: Sequence[tuple[Row, float]], begins: Sequence[float], last: float
+) -> Iterator[tuple[Row, float, float]]:
+    """Yield (row, begin, end) of every slice of every part, on one unit: those of a slice one after
+    another, no sooner than it begins; all are shortened alike if they have no room until `last`."""
+    whole = sum(cycles for _, cycles in parts)
+    scale = min(1.0, (last - begins[0]) / whole) if whole > 0 else 0.0
+    at = begins[0]
+    for begin in begins:
+        at = max(at, begin)
+        for row, cycles in parts:
+            end = min(at + cycles * scale / len(begins), last)
+            yield row, at, end
+            at = max(at, end)
 
 
 def evenly(start: float, end: float, busy: float, parts: int) -> Iterator[tuple[float, float]]:
@@ -99,12 +168,14 @@ def evenly(start: float, end: float, busy: float, parts: int) -> Iterator[tuple[
         yield at, min(at + each, following)
 
 
-def _ends(row: Row) -> tuple[int, int]:
+def ends(row: Row) -> tuple[int, int]:
     """Return the prologue and the epilogue: the port may be busy with no more than all of it."""
     first = min(row.prologue_cycles, row.cycles)
     return first, min(row.epilogue_cycles, row.cycles - first)
 
 
-def _span(track: str, row: Row, start: float, end: float, does: str, busy: float) -> Iterator[Span]:
+def _span(
+    track: str, row: Row, start: float, end: float, does: str, busy: float, slices: int
+) -> Iterator[Span]:
     if end > start:
-        yield Span(track, row.name, start, end, row, does, busy)
+        yield Span(track, row.name, start, end, row, does, busy, slices)

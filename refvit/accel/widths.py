@@ -48,7 +48,9 @@ def sites(layers: Sequence[Layer]) -> list[str]:
 def site_widths(
     layers: Sequence[Layer], bits: int, recipe: Mapping[str, int] | None = None
 ) -> dict[str, int]:
-    """Return the bits of every site: the recipe's where it has one, else by the rule above.
+    """Return the bits of every site: those of `recipe` where it names the site, else `bits`, but 16
+    for the residual stream: sums but those of scores with their bias, what starts the stream or is
+    added to it (the embedding, `proj`, `fc2`), positions and tokens.
 
     Raises ValueError for a width that is not modelled, or a site that the model does not have.
     """
@@ -82,6 +84,29 @@ def _check(site: str, width: object, known: Mapping[str, int]) -> None:
 
 
 def stored_at(widths: Mapping[str, int], hw: Machine) -> Bits:
-    """Return the function from a site to the width that the machine stores its codes at."""
+    """Return the function from a site to the width that the machine stores its codes at.
+
+    Raises ValueError for codes wider than the machine has, with how to give it narrower ones.
+    """
+    most = max(hw.widths)
+    wide = [site for site, bits in widths.items() if bits > most]
+    if wide:
+        _refuse_wide(widths, wide, most, hw)
     stored = {bits: hw.stored_bits(bits) for bits in set(widths.values())}
     return {site: stored[bits] for site, bits in widths.items()}.__getitem__
+
+
+def _refuse_wide(widths: Mapping[str, int], wide: Sequence[str], most: int, hw: Machine) -> None:
+    """Say which codes a machine does not store, and both cures."""
+    try:
+        hw.stored_bits(max(widths[site] for site in wide))
+    except ValueError as error:
+        why = "; the residual stream has 16 bits where no recipe says otherwise"
+        stream = why if any(widths[site] == STREAM_BITS for site in wide) else ""
+        cure = (
+            f'give every site at most {most}, in Python recipe={{"*": {most}}}, on the command '
+            f'line --recipe FILE of TOML with [sites] and "*" = {{ bits = {most} }}; or give the '
+            "machine such widths"
+        )
+        few = f"{len(wide)} of {len(widths)} sites have more than {most}, as {wide[0]}"
+        raise ValueError(f"{error}; {few}{stream}: {cure}") from None

@@ -12,9 +12,10 @@ import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from numbers import Integral
+from pathlib import PurePath
 from typing import Any
 
-from refvit.models import workload_records
+from refvit.models import VARIANTS, workload_records
 from refvit.ops.shape_ops import Record
 
 Sources = dict[str, list[tuple[str, int]]]
@@ -56,11 +57,47 @@ class Layer:
         return sum(self.inputs) if self.op == "mean" else self.elements
 
 
+def variant(config: Any) -> Any:
+    """Return the configuration of a variant by its name, of a model that has one, or as it is.
+
+    Raises ValueError that lists the variants for another name.
+
+    >>> variant("deit_tiny").width, variant(VARIANTS["deit_tiny"]).width
+    (192, 192)
+    """
+    if isinstance(config, str):
+        if config not in VARIANTS:
+            listed = f"there are {', '.join(VARIANTS)}"
+            raise ValueError(f"no variant {config!r}; {listed}; refvit.load reads files")
+        return VARIANTS[config]
+    return getattr(config, "config", config)
+
+
+def name_of(config: Any) -> str:
+    """Return what a model is called: a variant as it was named, a model as its file, and a
+    configuration as the variants that have it; "" if there is none.
+
+    >>> name_of("deit_tiny"), name_of(VARIANTS["nano_vit"]), name_of(VARIANTS["deit_tiny"])
+    ('deit_tiny', 'nano_vit', 'vit_tiny or deit_tiny')
+    """
+    if isinstance(config, str):
+        return config
+    source = getattr(getattr(config, "model", config), "source", "")
+    if source and not str(source).startswith("random,"):  # as `refvit.random` says
+        return PurePath(str(source)).name.removesuffix(".safetensors")
+    return _variants(variant(config))
+
+
+@lru_cache(maxsize=64)
+def _variants(config: Any) -> str:
+    return " or ".join(name for name, known in VARIANTS.items() if known == config)
+
+
 def workload(config: Any, batch: int = 1) -> list[Layer]:
     """Return the layers of one forward of the model `config` describes, in order.
 
-    `config` is a configuration or a model that has one. Raises ValueError for anything else, and
-    for a batch below 1.
+    `config` is a configuration, a model that has one, or the name of a variant. Raises ValueError
+    for anything else, and for a batch below 1.
 
     >>> from refvit.models import VARIANTS
     >>> [layer.name for layer in workload(VARIANTS["deit_tiny"])][:4]
@@ -70,7 +107,7 @@ def workload(config: Any, batch: int = 1) -> list[Layer]:
     if not whole or not 1 <= batch <= MOST_IMAGES:
         few = f"a batch has at least one image and at most {MOST_IMAGES:,}"
         raise ValueError(f"{few}; got {batch!r}")
-    config = getattr(config, "config", config)
+    config = variant(config)
     if not hasattr(config, "channels"):
         raise ValueError(f"wanted a model or its configuration, got {config!r}; see VARIANTS")
     return list(layers_of(config, batch))

@@ -22,8 +22,9 @@ from pathlib import Path
 
 import refvit
 from refvit.accel import MACHINES, gemm_cycles
-from refvit.accel.memory import best_tiling, candidates
+from refvit.accel.memory import best_tiling
 from refvit.accel.steps import _steps
+from refvit.accel.traffic import candidates
 from refvit.accel.widths import _defaults
 from refvit.accel.workload import layers_of
 from refvit.models import variant, workload_records
