@@ -3,11 +3,11 @@
 To read it, one layer from its sizes to its row: `workload` (what a model asks for), `systolic`
 (cycles of a GEMM on the array), `tiles` (a GEMM cut into tiles, and what each loads and stores),
 `stream` (tiles through two buffers), `traffic` and `memory` (every cut, and which one is taken),
-`vector` and `energy`, `gemm`
-and `operators` (a layer's cost), `steps` and `residency` (what need not be stored), `simulate` and
-`row_of`. `hardware`, `possible` and `presets` are the machines. Beside that road lie the array stepped clock by
-clock (`stepped`, `timeline`), the `roofline`, what others recorded (`validated_records` and
-`validated_papers` in the package above), sweeps (`grid`, `sweep`) and what draws and prints.
+`vector` and `energy`, `gemm` and `operators` (a layer's cost), `steps` and `residency` (what need
+not be stored), `simulate` and `row_of`. `hardware`, `possible` and `presets` are the machines.
+Beside that road lie the array stepped clock by clock (`stepped`, `timeline`), the `roofline`, what
+others recorded (`validated_records` and `validated_papers` in the package above), sweeps (`grid`,
+`sweep`) and what draws and prints.
 """
 
 from refvit.accel.gpus import GPUS, Gpu
