@@ -71,7 +71,7 @@ def gemm_cost(
     """Return the cost of a GEMM: array cycles, tiles through two buffers, SRAM and DRAM traffic.
 
     Sums leave for a `host` as they are, else the vector unit turns them into codes on their way.
-    The tiling is the fastest for the GEMM and what streams behind it, `all_of_it`.
+    The tiling is the one that suits the GEMM and what streams behind it, `all_of_it`.
     """
     gemm = gemm_of(layer, hw, x, host)
     tiling = best_tiling(all_of_it or gemm, hw)

@@ -82,7 +82,7 @@ def best_tiling(gemm: Gemm, machine: Machine) -> Tiling:
     if at is None:
         at = search.frugal(search.floor() * slack, FEW)
     if at is None:
-        at = min(search.cuts, key=lambda at: search.cut(at).end)
+        at = min(search.cuts, key=lambda at: (search.cut(at).end, search.moved[at]))
     return _tiling(search.cut(at), *search.parts[:, at].tolist())
 
 

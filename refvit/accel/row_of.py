@@ -17,10 +17,10 @@ from refvit.accel.energy import (
 from refvit.accel.gemm import Cost, Operands
 from refvit.accel.hardware import Machine
 from refvit.accel.row import PARTS
+from refvit.accel.stream import NOISE
 from refvit.accel.systolic import mapping_efficiency, utilization
 from refvit.accel.workload import Layer
 
-NOISE = 1e-6  # of cycles: what divisions in floats may leave above a whole number
 SRAMS = ("uj_sram_a", "uj_sram_b", "uj_sram_o", "uj_accumulator")
 
 

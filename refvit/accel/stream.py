@@ -14,6 +14,8 @@ from itertools import pairwise
 from math import ceil
 from typing import NamedTuple
 
+NOISE = 1e-6  # of cycles: what divisions in floats may leave above a whole number
+
 
 class Clock(NamedTuple):
     """Where a stream of tiles stands after some of them: until when the port and the array are
@@ -103,7 +105,7 @@ def in_parts(compute: int, load: float, store: float, tiles: int) -> Timing:
     >>> in_parts(10, 7.5, 0, 3)
     Timing(cycles=13, compute=10, memory=8, prologue=3, epilogue=0)
     """
-    totals = compute, ceil(load), ceil(store)
+    totals = compute, ceil(load - NOISE), ceil(store - NOISE)
     clock, prologue = Clock(), -(-totals[1] // tiles)
     ends = sorted({0, tiles, *(total % tiles for total in totals)})
     for start, end in pairwise(ends):

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refvit.accel.hardware import Machine
-from refvit.accel.stream import Clock, Timing, repeated
+from refvit.accel.stream import NOISE, Clock, Timing, repeated
 from refvit.accel.systolic import ceil_div, fill_and_drain, fold_cycles, folds, mapping
 
 Array = NDArray[Any]
@@ -157,7 +157,7 @@ class Cut:
     def cycles(self) -> tuple[Array, Array, Array]:
         """Whole cycles that every kind of tile is computed, loaded and stored."""
         moved, speed = (sum(self.loads), self.stores), self.hw.dram_bytes_per_cycle
-        loads, stores = (np.ceil(x / speed).astype(np.int64) for x in moved)
+        loads, stores = (np.ceil(x / speed - NOISE).astype(np.int64) for x in moved)
         return self.compute, loads, stores
 
     @cached_property

@@ -54,7 +54,7 @@ def site_widths(
 
     Raises ValueError for a width that is not modelled, or a site that the model does not have.
     """
-    if bits not in WIDTHS:
+    if not isinstance(bits, Integral) or bits not in WIDTHS:
         raise ValueError(f"codes of {bits} bits are not modelled; there are {WIDTHS}")
     known = dict(_defaults(tuple(layers), bits))
     for site, width in (recipe or {}).items():
