@@ -14,6 +14,7 @@ from refvit import inspect_model
 from refvit.accel import MACHINES
 from refvit.accel.fold import folds, opened
 from refvit.accel.notes import notes
+from refvit.accel.report import Report
 from refvit.accel.row import Row
 from refvit.accel.schedule import as_data, schedule
 from refvit.accel.simulate import NONLINEAR
@@ -70,6 +71,18 @@ def run_simulate(args: argparse.Namespace) -> tuple[str, Any]:
     report = replace(found, model=args.model)
     different(args.html, args.trace, args.csv, args.write_machine)
     table = report.table(groups=not args.all, unfold=args.unfold)
+    write_files(args, report)
+    about = notes(report.rows, report.machine)
+    data = json.loads(report.to_json()) | {"recipe": args.recipe, "notes": about}
+    shown = scheduled(report.rows, args.unfold) if args.schedule else ()
+    if args.schedule:
+        data["schedule"] = as_data(shown)
+    lines = [schedule(shown), ""] if args.schedule else []
+    return "\n".join([*lines, table, *about]), data
+
+
+def write_files(args: argparse.Namespace, report: Report) -> None:
+    """Write every file that was asked for, none if one cannot be."""
     wanted = (
         (args.html, report.to_html),
         (args.trace, report.to_trace),
@@ -79,13 +92,6 @@ def run_simulate(args: argparse.Namespace) -> tuple[str, Any]:
     files = [(writable(path), make()) for path, make in wanted if path is not None]
     for path, content in files:
         write_text(path, content)
-    about = notes(report.rows, report.machine)
-    data = json.loads(report.to_json()) | {"recipe": args.recipe, "notes": about}
-    shown = scheduled(report.rows, args.unfold) if args.schedule else ()
-    if args.schedule:
-        data["schedule"] = as_data(shown)
-    lines = [schedule(shown), ""] if args.schedule else []
-    return "\n".join([*lines, table, *about]), data
 
 
 def check_shown(args: argparse.Namespace) -> None:

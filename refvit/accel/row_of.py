@@ -25,11 +25,8 @@ SRAMS = ("uj_sram_a", "uj_sram_b", "uj_sram_o", "uj_accumulator")
 
 
 def row_of(layer: Layer, hw: Machine, cost: Cost, unit: str, x: Operands) -> dict[str, Any]:
-    """Return all of a row but its name and group; it is bound by whichever is busy longer."""
+    """Return all of a row but its name and group."""
     time = cycles_of(cost)
-    gemm = "vector" if cost.vector_cycles > cost.timing.compute - cost.waits else "compute"
-    busy = {"array": gemm, "host": "host"}.get(unit, "vector")
-    works = max(cost.timing.compute, cost.vector_cycles if unit == "fused" else 0)
     kept = (name for name, stays in zip("abo", x.resident, strict=True) if stays)
     return {
         "op": layer.op,
@@ -37,7 +34,7 @@ def row_of(layer: Layer, hw: Machine, cost: Cost, unit: str, x: Operands) -> dic
         "unit": unit,
         "utilization": utilization(layer.macs, time["cycles"], hw.rows, hw.cols),
         "us": hw.us(time["cycles"]),
-        "bound": "memory" if cost.timing.memory > works else busy,
+        "bound": bound_of(cost, unit),
         "sram_bytes": cost.events.sram_total,
         "dram_bytes": cost.events.dram_bytes,
         "load_bytes": cost.load_bytes,
@@ -52,6 +49,15 @@ def row_of(layer: Layer, hw: Machine, cost: Cost, unit: str, x: Operands) -> dic
         **tile_of(layer, hw, cost),
         **energy_of(cost.events, hw),
     }
+
+
+def bound_of(cost: Cost, unit: str) -> str:
+    """Return what a layer waits for: whichever is busy longer."""
+    works = max(cost.timing.compute, cost.vector_cycles if unit == "fused" else 0)
+    if cost.timing.memory > works:
+        return "memory"
+    gemm = "vector" if cost.vector_cycles > cost.timing.compute - cost.waits else "compute"
+    return {"array": gemm, "host": "host"}.get(unit, "vector")
 
 
 def cycles_of(cost: Cost) -> dict[str, int]:
