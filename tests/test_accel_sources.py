@@ -5,7 +5,8 @@ from fractions import Fraction
 
 import pytest
 
-from refvit.accel import GPUS, MACHINES, Gpu, Machine, Passes
+from refvit.accel import GPUS, MACHINES, Gpu, Machine, Passes, roofline
+from refvit.models import VARIANTS
 
 KB, MB = 1024, 1024**2
 SRAMS = ("sram_a_bytes", "sram_b_bytes", "sram_o_bytes")
@@ -129,6 +130,12 @@ def test_every_number_of_a_gpu_is_that_of_its_source(name):
         assert found == (None if written is None else float(written)), key
     ridges = [Fraction(CARDS[name][at]) / Fraction(CARDS[name][4]) * 1000 for at in (1, 2)]
     assert tuple(round(float(ridge)) for ridge in ridges) == RIDGES[name]
+
+
+@pytest.mark.parametrize("name", RIDGES)
+def test_gpus_have_the_published_ridges(name):
+    got = [roofline(VARIANTS["nano_vit"], name, bits).ridge for bits in (16, 8)]
+    assert tuple(round(ridge) for ridge in got) == RIDGES[name]
 
 
 def test_no_gpu_is_left_out_and_formats_keep_their_proportions():

@@ -145,14 +145,15 @@ def gemm_costs(step: Step, plan: Plan, operands: Operands) -> list[Cost]:
     """Return the costs of a GEMM and of all that streams behind it, in tiles that suit them all:
     each costs what it makes the step take longer."""
     main, hw, gemms = step.main, plan.hw, [gemm_of(step.main, plan.hw, operands)]
-    for layer in fused_layers(step):
-        gemms.append(followed(gemms[-1], layer, hw, besides(step, layer, plan)[1]))
+    others = [(layer, besides(step, layer, plan)) for layer in fused_layers(step)]
+    for layer, read in others:
+        gemms.append(followed(gemms[-1], layer, hw, read[1]))
     cost = gemm_cost(main, hw, operands, all_of_it=gemms[-1])
     assert cost.tiling is not None
     times = [cost.timing, *(cut_like(cost.tiling, gemm).timing for gemm in gemms[1:])]
     costs = [cost]
-    for layer, (before, after) in zip(fused_layers(step), pairwise(times), strict=True):
-        costs.append(fused_cost(layer, hw, before, after, besides(step, layer, plan)))
+    for (layer, read), (before, after) in zip(others, pairwise(times), strict=True):
+        costs.append(fused_cost(layer, hw, before, after, read))
     if step.layers[-1].op == "softmax":
         busy = sum(each.vector_cycles for each in costs)
         costs.append(softmax_cost(step.layers[-1], hw, times[-1].cycles, main.count, busy))
