@@ -15,6 +15,7 @@ import refvit.stopping as _stopping  # noqa: F401  (first: an interrupt while Nu
 from refvit import accel, data
 from refvit.accel import Report, roofline
 from refvit.checkpoints import file_format, find_model, load_model, save_model, shipped
+from refvit.course import check
 from refvit.evaluate import Evaluation, evaluate
 from refvit.integer import IntegerModel, compile, load_engine
 from refvit.integer.artefact import FORMAT as _INTEGER
@@ -32,6 +33,7 @@ __all__ = [
     "QuantizedModel",
     "Report",
     "accel",
+    "check",
     "compile",
     "data",
     "evaluate",

@@ -49,7 +49,7 @@ def test_dependencies_point_one_way(path):
 def test_run_time_needs_four_libraries_and_no_pickle(path):
     tops = {name.split(".")[0] for name in imported(path) if name}
     lazy = {
-        "plot.py": {"matplotlib", "IPython"},
+        "base.py": {"matplotlib", "IPython"},
         "hub.py": {"huggingface_hub"},
         "extra.py": {"hypothesis"},
     }.get(path.name, set())

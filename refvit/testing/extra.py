@@ -1,7 +1,7 @@
-"""The one door to Hypothesis, which nothing else in refvit needs: the extra `test`.
+"""The one door to Hypothesis: the extra `test`, and `notebooks` has it too.
 
-`refvit.testing` imports it from here, so that where it is missing there is one line that says what
-to install, and `import refvit` never meets it.
+`refvit.testing` and `refvit.course` import it from here, so that where it is missing there is one
+line that says what to install, and `import refvit` never meets it.
 """
 
 try:
@@ -9,8 +9,8 @@ try:
     from hypothesis import strategies as st
 except ModuleNotFoundError as missing:
     raise ImportError(
-        f"refvit.testing draws its cases with Hypothesis, and {missing.name} is not installed: "
-        "pip install refvit[test]"
+        "refvit.testing and refvit.check draw their cases with Hypothesis, and "
+        f"{missing.name} is not installed: pip install 'refvit[test]' or 'refvit[notebooks]'"
     ) from None
 
 __all__ = ["hypothesis", "st"]

@@ -1,8 +1,4 @@
-"""Pictures of models, grids and reports; every function draws on, and returns, matplotlib Axes.
-
-matplotlib is not needed to run refvit: it comes with the `notebooks` extra and is imported only
-here, when a picture is asked for. Colours are those of Okabe and Ito, safe for the colour-blind.
-"""
+"""Pictures of models, grids, reports and proofs."""
 
 from __future__ import annotations
 
@@ -15,21 +11,8 @@ from numpy.typing import NDArray
 from refvit.accel import Row
 from refvit.accel.page import BOUND_COLOURS
 from refvit.integer import Proof
+from refvit.plot.base import BLUE, GREY, LINES, axes
 from refvit.quant import QParams, fake_quantize
-
-BLUE, GREY = "#0072b2", "#999999"
-LINES = (BLUE, "#d55e00", "#e69f00", "#009e73", "#cc79a7", "#56b4e9")
-
-
-def axes(ax: Any = None) -> Any:
-    """Return `ax`, or new Axes; ImportError says which extra brings matplotlib."""
-    if ax is not None:
-        return ax
-    try:
-        from matplotlib import pyplot
-    except ImportError:
-        raise ImportError("pictures need matplotlib: pip install 'refvit[notebooks]'") from None
-    return pyplot.subplots()[1]
 
 
 def patches(image: NDArray[np.uint8], patch: tuple[int, int], ax: Any = None) -> Any:

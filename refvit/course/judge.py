@@ -1,0 +1,201 @@
+"""The judge: an answer on every case, the smallest case it fails, and the mistake it looks like.
+
+Cases are drawn once for an exercise, a hundred of them, the same every time. An answer that fails
+one is run again under Hypothesis, which shrinks the case as long as it fails; then the named wrong
+answers are run on what was drawn, and the first that gives the learner's answers names the mistake.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from refvit.course.cases import Case, drawn, explored, on_faulty
+from refvit.course.compare import equal
+from refvit.course.exercise import Answer, Exercise
+from refvit.course.guard import Guard, Trouble, within_time
+from refvit.course.verdict import Verdict, describe
+from refvit.testing.extra import hypothesis
+
+COMPARED = 40  # of them, with each named wrong answer
+SHRINKING = 0.6  # seconds
+NOTHING = object()  # where there is no answer to show
+
+Fault = tuple[str, Any, Any]  # what is wrong, what was found, what was expected
+
+
+class Refused(Exception):
+    """A case that fails, for Hypothesis to shrink."""
+
+
+class Enough(BaseException):
+    """Ends the shrinking: its time is over, or an answer does not end."""
+
+
+def judge(exercise: Exercise, answer: Any) -> Verdict:
+    """Return what is to be said about an answer; never raises for anything that the answer does."""
+    if not callable(answer) and not exercise.arguments():
+        answer = functools.partial(_value, answer)
+    misfit = _misfit(exercise, answer)
+    if misfit:
+        return Verdict(exercise.id, False, 0, misfit, exercise.returns, hints=len(exercise.hints))
+    guard = Guard()
+    work = Work(exercise, answer, guard)
+    return within_time(guard, work.verdict, work.late)
+
+
+def _value(value: Any) -> Any:
+    if value is None or value is Ellipsis:
+        raise NotImplementedError
+    return value
+
+
+def _misfit(exercise: Exercise, answer: Any) -> str:
+    """Return why an answer cannot be called as the exercise calls it, or ""."""
+    asked = f"{exercise.name}({', '.join(exercise.arguments())})"
+    if not callable(answer):
+        kind = type(answer).__name__
+        return f"it is no function but of type {kind}; check takes the function itself, {asked}"
+    try:
+        inspect.signature(answer).bind(*exercise.arguments())
+    except TypeError:
+        return f"it takes {inspect.signature(answer)}; asked for is {asked}"
+    except ValueError:  # some built-in functions have no signature
+        return ""
+    return ""
+
+
+class Work:
+    """One answer to one exercise, under judgement."""
+
+    def __init__(self, exercise: Exercise, answer: Answer, guard: Guard) -> None:
+        self.exercise, self.answer, self.guard = exercise, answer, guard
+        self.smallest: tuple[Case, Fault, str] | None = None
+        self.ran = 0
+
+    def verdict(self) -> Verdict:
+        """Return the verdict on every case that is drawn."""
+        cases = drawn(self.exercise)
+        for case in cases:
+            self.ran += 1
+            if self.fails(case):
+                self.shrink()
+                return self.refusal(cases)
+        if self.exercise.tried is not None:
+            return self.gullible(cases)
+        return Verdict(self.exercise.id, True, len(cases), returns=self.exercise.returns)
+
+    def fails(self, case: Case) -> bool:
+        """Whether the answer fails a case, which is then the smallest known."""
+        fault = fault_of(self.exercise, self.answer, case, self.guard)
+        if fault is not None:
+            self.smallest = case, fault, self.guard.printed
+        return fault is not None
+
+    def shrink(self) -> None:
+        """Look for a smaller case that fails, for a while."""
+        ends = time.monotonic() + SHRINKING
+
+        def law(case: Case) -> None:
+            if time.monotonic() > ends:
+                raise Enough
+            if self.fails(case):
+                raise Refused
+
+        try:
+            explored(self.exercise, law, (hypothesis.Phase.generate, hypothesis.Phase.shrink))
+        except (Refused, Enough, hypothesis.errors.HypothesisException):
+            pass
+
+    def refusal(self, cases: Sequence[Case]) -> Verdict:
+        """Return the verdict on an answer that fails the smallest case."""
+        assert self.smallest is not None
+        case, (fault, found, expected), printed = self.smallest
+        names = dict(zip(self.exercise.arguments(), case, strict=True))
+        return self._refused(fault, names, found, expected, printed, self.likeness(cases, case))
+
+    def _refused(
+        self,
+        fault: str,
+        case: Mapping[str, Any],
+        found: Any,
+        expected: Any,
+        printed: str,
+        like: str,
+    ) -> Verdict:
+        shown = ["" if answer is NOTHING else describe(answer) for answer in (found, expected)]
+        return Verdict(
+            self.exercise.id, False, self.ran, fault, self.exercise.returns, case, shown[0],
+            shown[1], like, printed, len(self.exercise.hints),
+        )  # fmt: skip
+
+    def likeness(self, cases: Sequence[Case], smallest: Case) -> str:
+        """Return what the first named wrong answer that answers alike says, or ""."""
+        compared = [smallest, *cases[:COMPARED]]
+        mine = [outcome(self.answer, case, self.guard) for case in compared]
+        for wrong in self.exercise.wrong:
+            if not wrong.equivalent and alike(self.exercise, mine, wrong.fn, compared, self.guard):
+                return wrong.says
+        return ""
+
+    def gullible(self, cases: Sequence[Case]) -> Verdict:
+        """Return the verdict on a property that holds for what is right: what faulty function does
+        it accept?"""
+        tried = self.exercise.tried
+        assert tried is not None
+        drawn_for = [case[1:] for case in cases]
+        for faulty in tried.faulty:
+            if not any(refuses(self.answer, faulty.fn, rest, self.guard) for rest in drawn_for):
+                fault = f"it holds for {faulty.name}, a function with {faulty.says}"
+                like = self.likeness(on_faulty(self.exercise, cases), cases[0])
+                return self._refused(fault, {}, NOTHING, NOTHING, "", like)
+        note = f"{len(tried.faulty)} faulty functions are refused"
+        return Verdict(self.exercise.id, True, len(cases), returns="property", note=note)
+
+    def late(self) -> Verdict:
+        """Return the verdict on an answer that does not end."""
+        case = dict(zip(self.exercise.arguments(), self.guard.arguments, strict=False))
+        fault = "it does not end: it was stopped after some seconds"
+        return self._refused(fault, case, NOTHING, NOTHING, self.guard.printed, "")
+
+
+def fault_of(exercise: Exercise, answer: Answer, case: Case, guard: Guard) -> Fault | None:
+    """Return what is wrong with an answer in one case, or None."""
+    try:
+        found = guard.call(answer, case)
+    except Trouble as trouble:
+        return str(trouble), NOTHING, NOTHING
+    expected = True if exercise.tried is not None else exercise.expected(*case)
+    fault = exercise.judge(found, expected, *case)
+    return (fault, found, expected) if fault else None
+
+
+def outcome(answer: Answer, case: Case, guard: Guard) -> Any:
+    """Return an answer, or the `Trouble` instead of one."""
+    try:
+        return guard.call(answer, case)
+    except Trouble as trouble:
+        return trouble
+
+
+def alike(
+    exercise: Exercise, mine: Sequence[Any], other: Answer, cases: Sequence[Case], guard: Guard
+) -> bool:
+    """Whether another answer gives the same on every case: equal, or troubled in the same way."""
+    for one, case in zip(mine, cases, strict=True):
+        its = outcome(other, case, guard)
+        if isinstance(one, Trouble) or isinstance(its, Trouble):
+            if str(one).split(" in the line")[0] != str(its).split(" in the line")[0]:
+                return False
+        elif equal(one, its, within=1e-9):
+            return False
+    return True
+
+
+def refuses(check: Answer, faulty: Answer, case: Case, guard: Guard) -> bool:
+    """Whether a property is false of a faulty function in one case; an assertion counts."""
+    found = outcome(check, (faulty, *case), guard)
+    return (isinstance(found, Trouble) and "AssertionError" in str(found)) or found is False

@@ -1,0 +1,7 @@
+"""The exercises of notebook 03."""
+
+from __future__ import annotations
+
+from refvit.course.exercise import Exercise
+
+EXERCISES: tuple[Exercise, ...] = ()
