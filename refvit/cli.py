@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 import refvit
 from refvit import demo, inspect_model
+from refvit.check_command import add_check, run_check
 from refvit.command import stop_once
 from refvit.compare_command import add_compare, run_compare
 from refvit.doctor import add_doctor, run_doctor
@@ -53,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         text, data = args.run(args)
         _print(json.dumps(data, indent=2) if args.json else text)
         return int(isinstance(data, dict) and data.get("ok") is False)
-    except (ValueError, TypeError, OSError, OverflowError) as error:
+    except (ValueError, TypeError, OSError, OverflowError, ImportError) as error:
         return _complain(error)
     except KeyboardInterrupt as stop:
         if argv is None:  # Python resets a handler of its own while it ends, but not this
@@ -215,6 +216,7 @@ COMMANDS: dict[str, tuple[Command, str, Callable[[Any], None]]] = {
                  _with(add_lockstep)),
     "vectors": (run_vectors, "test vectors, written or checked", add_vectors),
     "spec": (run_spec, "the specification of the integer engine", add_spec),
+    "check": (run_check, "the exercises of the course, or a file of answers judged", add_check),
     "doctor": (run_doctor, "is this machine's arithmetic exact", add_doctor),
     "roofline": (run_roofline, "operations, bytes and attainable speed, on machines and GPUs",
                  _with(add_roofline)),

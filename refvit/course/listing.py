@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from refvit.course.catalogue import NOTEBOOKS, exercises_of
 from refvit.course.record import solved
 
 
-def listing() -> str:
-    """Return the exercises of every notebook, a mark before those that are solved."""
+def listing(wanted: Collection[str] = ()) -> str:
+    """Return the exercises of every notebook, or `wanted` ones by id, a mark before those that are
+    solved."""
     done, lines = solved(), []
     total = count = 0
     for notebook in NOTEBOOKS:
-        found = exercises_of(notebook)
+        found = [e for e in exercises_of(notebook) if not wanted or e.id in wanted]
+        if not found:
+            continue
         mine = [exercise.id in done for exercise in found]
         total, count = total + len(mine), count + sum(mine)
         head = f"{notebook.number:02} {notebook.title}"
@@ -23,7 +27,7 @@ def listing() -> str:
     return "\n".join([*lines, "", f"{count} of {total} solved"])
 
 
-def listed() -> list[dict[str, Any]]:
+def listed(wanted: Collection[str] = ()) -> list[dict[str, Any]]:
     """Return the same as data for JSON."""
     done = solved()
     return [
@@ -34,4 +38,5 @@ def listed() -> list[dict[str, Any]]:
         }
         for notebook in NOTEBOOKS
         for exercise in exercises_of(notebook)
+        if not wanted or exercise.id in wanted
     ]  # fmt: skip

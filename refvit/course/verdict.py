@@ -93,7 +93,7 @@ class Verdict:
         """Return the verdict as data for JSON."""
         case = {name: describe(value) for name, value in self.case.items()}
         kept = ("exercise", "passed", "cases", "fault", "found", "expected", "diagnosis")
-        return {name: getattr(self, name) for name in kept} | {"case": case}
+        return {name: getattr(self, name) for name in kept} | {"text": str(self), "case": case}
 
 
 PASSED = "border-left:4px solid #009e73;padding:2px 8px"

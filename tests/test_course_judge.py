@@ -1,0 +1,216 @@
+"""Laws of the judge: what an answer does is told in a sentence, and the case is the smallest."""
+
+import json
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+
+import refvit
+from refvit.course import WrongAnswer, draw, verdict
+from refvit.course.compare import closely, equal
+from refvit.course.exercise import Exercise, Wrong
+from refvit.course.judge import judge
+from refvit.course.record import record, solved
+from refvit.course.source import solution, stub
+from refvit.course.verdict import describe
+
+
+def doubled(x):
+    """Return 2 x, for x int64 [n]."""
+    return 2 * x
+
+
+DOUBLED = Exercise(
+    id="nb99.doubled",
+    title="twice",
+    answer=doubled,
+    cases=st.tuples(draw.vectors(elements=st.integers(-9, 9), dtype=np.int64)),
+    wrong=(Wrong("squares", "a square", lambda x: x * x),),
+    hints=("add it to itself",),
+    returns="doubles",
+)
+
+
+@pytest.fixture(autouse=True)
+def own_progress(tmp_path, monkeypatch):
+    monkeypatch.setenv("REFVIT_PROGRESS", str(tmp_path / "here" / "progress.jsonl"))
+    return tmp_path / "here" / "progress.jsonl"
+
+
+def said(answer, exercise=DOUBLED):
+    found = judge(exercise, answer)
+    assert not found.passed
+    return str(found)
+
+
+def forever(x):
+    while True:
+        pass
+
+
+def stubborn(x):
+    while True:
+        try:
+            while True:
+                pass
+        except BaseException:
+            pass
+
+
+def printing(x):
+    print("x is", x)
+    return x
+
+
+def mutating(x):
+    x *= 2
+    return x
+
+
+def test_the_right_answer_passes_on_a_hundred_cases():
+    found = judge(DOUBLED, doubled)
+    assert found.passed
+    assert found.cases == 100
+    assert str(found) == "nb99.doubled: 100 cases pass"
+
+
+def test_the_counterexample_is_the_smallest():
+    assert "doubles [3], expected [2] for x = [1]" in said(lambda x: 2 * x + (x == 1))
+    two = said(lambda x: 2 * x + (len(x) > 1))
+    assert "doubles [1, 1], expected [0, 0] for x = [0, 0]" in two
+
+
+def test_a_named_mistake_is_named_and_another_is_not():
+    assert "This looks like a square." in said(lambda x: x**2)
+    assert "This looks like" not in said(lambda x: 3 * x)
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (3, "it is no function but of type int; check takes the function itself, doubled(x)"),
+        (lambda: 1, "it takes (); asked for is doubled(x)"),
+        (lambda x: None, "it returns None: is a return missing?"),
+        (lambda x: [2 * v for v in x], "it is a list, expected an array: np.array(...) makes one"),
+        (lambda x: 2.0 * x, "its dtype is float64, expected integers: .astype(np.int64)"),
+        (lambda x: np.append(x, x), "its shape is (2,), expected (1,)"),
+        (lambda x: 1 // 0, "it raises ZeroDivisionError"),
+        (lambda x: sys.exit(), "it calls exit()"),
+        (mutating, "it writes to its argument: change a copy, made with x.copy()"),
+        (printing, "It printed: x is [1]"),
+        (lambda x: np.int64(3), "it is an int64 (np.int64(3)), expected an array"),
+    ],
+)
+def test_what_goes_wrong_is_told(answer, says):
+    assert says in said(answer)
+
+
+def test_an_error_names_the_line_of_the_learner():
+    space = {}
+    exec("def f(x):\n    y = x + 1\n    return y.nothing\n", space)
+    assert "AttributeError" in said(space["f"])
+
+
+@pytest.mark.parametrize("answer", [forever, stubborn])
+def test_an_answer_without_an_end_is_left(answer):
+    began = time.monotonic()
+    assert "it does not end" in said(answer)
+    assert time.monotonic() - began < 20
+
+
+def test_no_answer_can_reach_into_the_cases():
+    def greedy(x):
+        x[...] = 0
+        return x
+
+    said(greedy)
+    assert judge(DOUBLED, doubled).passed
+
+
+def test_check_raises_and_notes_only_what_is_right(own_progress):
+    right = verdict("nb02.symmetric", refvit.course.catalogue.find("nb02.symmetric").answer)
+    assert right.passed
+    assert not own_progress.exists()
+    with pytest.raises(WrongAnswer, match=r"nb02.symmetric: codes .* for x = "):
+        refvit.check("nb02.symmetric", lambda x, bits: x.astype(np.int64))
+    assert not own_progress.exists()
+    assert refvit.check(
+        "nb02.symmetric", refvit.course.catalogue.find("nb02.symmetric").answer
+    ).passed
+    assert list(solved()) == ["nb02.symmetric"]
+
+
+def test_an_unknown_exercise_names_the_nearest():
+    with pytest.raises(ValueError, match=r"did you mean nb02\.symmetric"):
+        refvit.check("nb02.symetric", doubled)
+
+
+def test_progress_survives_what_happens_to_its_file(own_progress):
+    assert record("nb02.a") == ""
+    own_progress.write_bytes(own_progress.read_bytes() + b'{"exercise": "nb02.b", "sol')
+    assert record("nb02.c") == ""
+    with own_progress.open("ab") as file:
+        file.write(b"\xff\x00 nonsense\n[1]\n3\n")
+    assert record("nb02.d") == ""
+    assert list(solved()) == ["nb02.a", "nb02.c", "nb02.d"]
+
+
+def test_progress_that_cannot_be_kept_is_said_and_the_answer_still_right(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("REFVIT_PROGRESS", str(tmp_path / "file" / "progress"))
+    answer = refvit.course.catalogue.find("nb02.symmetric").answer
+    assert "progress is not kept" in str(refvit.check("nb02.symmetric", answer))
+
+
+def test_the_stub_and_the_solution_are_cut_from_one_function():
+    assert stub(DOUBLED).endswith('"""\n    raise NotImplementedError')
+    body = "    ### BEGIN SOLUTION\n    return 2 * x\n    ### END SOLUTION"
+    assert solution(DOUBLED).endswith(body)
+
+
+def test_a_verdict_is_a_table_in_a_notebook():
+    found = judge(DOUBLED, lambda x: x * x)
+    html = found._repr_html_()
+    assert "your doubles" in html
+    assert "<b>a square</b>" in html
+    assert "<script" not in judge(DOUBLED, lambda x: "<script>")._repr_html_()
+    assert json.dumps(found.to_json())
+
+
+@pytest.mark.parametrize(
+    ("found", "expected", "fault"),
+    [
+        (True, 1, "it is a bool (True), expected a whole number: int(...) makes one"),
+        (1.0, 1, "it is a float (1.0), expected a whole number: int(...) makes one"),
+        (1, True, "it is an int (1), expected True or False"),
+        ((1, 2), (1, 3), "item 1 of the tuple: it is 2, expected 3"),
+        (1, (1, 3), "it is an int (1), expected a tuple of 2"),
+        (np.int8([1]), np.int16([1]), "its dtype is int8, expected int16: .astype(np.int16)"),
+        (np.array([np.nan]), np.array([np.nan]), ""),
+        (np.array([0.0]), np.array([1e-12]), "at [0] it is 0, expected 1e-12"),
+        (np.float32(1), 1.0, ""),
+        ("a", "b", "it is 'a', expected 'b'"),
+    ],
+)
+def test_answers_are_compared_by_kind_and_exactly(found, expected, fault):
+    assert equal(found, expected).startswith(fault) if fault else not equal(found, expected)
+
+
+def test_near_is_a_share_of_the_largest_and_not_of_one():
+    expected = np.array([1e-9, 2e-9])
+    assert closely(1e-3)(expected * (1 + 1e-4), expected) == ""
+    assert closely(1e-3)(expected * 1.1, expected) != ""
+    assert closely(1e-3)(np.array([1.0, np.inf]), np.array([1.0, np.inf])) == ""
+
+
+def test_long_arrays_are_described_by_their_head():
+    assert "shape (4, 9)" in describe(np.zeros((4, 9)))
+
+
+def test_import_of_refvit_does_not_meet_hypothesis():
+    code = "import sys, refvit; sys.exit('hypothesis' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
