@@ -1,6 +1,8 @@
 """Laws of the exercises: every solution passes, every named wrong answer is refused by its name."""
 
+import re
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +11,7 @@ from refvit.course.catalogue import NOTEBOOKS, exercises, exercises_of
 from refvit.course.judge import judge
 from refvit.course.source import BEGIN, END, solution, stub
 
+NOTEBOOK_FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
 ALL = exercises()
 MISTAKES = [(exercise, wrong) for exercise in ALL for wrong in exercise.wrong]
 
@@ -59,6 +62,13 @@ def test_the_course_is_whole():
     names = Counter(exercise.answer.__name__ for exercise in ALL)
     assert max(names.values()) == 1, names.most_common(3)  # a file of answers tells them apart
     assert all(e.id.startswith(n.id + ".") for n in NOTEBOOKS for e in exercises_of(n))
+
+
+def test_the_readme_lists_every_notebook_with_its_minutes():
+    text = (NOTEBOOK_FOLDER / "README.md").read_text(encoding="utf-8")
+    for notebook in NOTEBOOKS:
+        row = rf"^\| \[{notebook.file}\]\({notebook.file}\.ipynb\) .*\| {notebook.minutes} \|$"
+        assert re.search(row, text, re.MULTILINE), notebook.file
 
 
 def test_cases_are_the_same_every_time():

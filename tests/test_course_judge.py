@@ -214,3 +214,12 @@ def test_long_arrays_are_described_by_their_head():
 def test_import_of_refvit_does_not_meet_hypothesis():
     code = "import sys, refvit; sys.exit('hypothesis' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_kernel_shows_the_table_once_and_no_traceback(monkeypatch):
+    displayed = []
+    monkeypatch.setattr("refvit.course.show.displayed", lambda: displayed.append)
+    refused = WrongAnswer(judge(DOUBLED, lambda x: x))
+    assert refused._render_traceback_() == ["nb99.doubled is not solved yet."]
+    refused._render_traceback_()
+    assert displayed == [refused.verdict]

@@ -17,12 +17,15 @@ class WrongAnswer(AssertionError):
     def __init__(self, verdict: Verdict) -> None:
         super().__init__(str(verdict))
         self.verdict = verdict
+        self._displayed = False
 
     def _render_traceback_(self) -> list[str]:
         display = displayed()
         if display is None:
             return [str(self)]
-        display(self.verdict)
+        if not self._displayed:  # a kernel asks more than once
+            self._displayed = True
+            display(self.verdict)
         return [f"{self.verdict.exercise} is not solved yet."]
 
 

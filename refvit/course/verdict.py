@@ -13,7 +13,7 @@ import numpy as np
 SHOWN = 12  # elements of an array that are printed
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Verdict:
     """The outcome for one answer.
 
@@ -48,6 +48,8 @@ class Verdict:
         if self.hints:
             lines.append(f'{_hints(self.hints)}: refvit.course.hint("{self.exercise}")')
         return "\n  ".join(lines)
+
+    __repr__ = __str__
 
     def _sentence(self) -> str:
         said = ", ".join(f"{name} = {describe(value)}" for name, value in self.case.items())
