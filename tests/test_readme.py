@@ -38,3 +38,12 @@ def test_the_methods_compose_as_shown():
     pixels, engine = found["pixels"], found["engine"]
     same = engine(pixels).argmax(1) == found["model"](pixels).argmax(1)
     assert same.mean() > 0.9
+
+
+def test_the_wrong_answer_is_met_as_shown():
+    code, shown = re.search(
+        r"```python\n(def symmetric.*?)```\n\n```text\n(.*?)```", README, re.S
+    ).groups()
+    with pytest.raises(refvit.course.WrongAnswer) as met:
+        exec(code, {"refvit": refvit})
+    assert str(met.value) == shown.rstrip("\n")
