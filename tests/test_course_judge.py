@@ -122,6 +122,47 @@ def test_an_answer_without_an_end_is_left(answer):
     assert time.monotonic() - began < 20
 
 
+class Hostile:
+    def __getattr__(self, name):
+        raise RuntimeError
+
+    def __repr__(self):
+        raise RuntimeError
+
+    __str__ = __eq__ = __array__ = __repr__
+
+
+class HostileError(Exception):
+    def __str__(self):
+        raise RuntimeError
+
+
+def raising(error):
+    raise error
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda x: Hostile(),
+        lambda x: np.array([Hostile()]),
+        lambda x: raising(HostileError()),
+        lambda x: raising(KeyboardInterrupt()),
+        lambda x: np.zeros(10**15),
+        lambda x: iter(x),
+        lambda x: answer_of_itself(x),
+    ],
+    ids=["object", "objects", "error", "interrupt", "memory", "iterator", "recursion"],
+)
+def test_nothing_that_an_answer_does_is_an_error_of_the_judge(answer):
+    assert said(answer)
+    assert judge(DOUBLED, answer)._repr_html_()
+
+
+def answer_of_itself(x):
+    return answer_of_itself(x)
+
+
 def test_no_answer_can_reach_into_the_cases():
     def greedy(x):
         x[...] = 0

@@ -43,6 +43,7 @@ class Guard:
         self.began: float | None = None
         self.arguments: tuple[Any, ...] = ()
         self.printed = ""
+        self.abandoned = False
 
     def call(self, answer: Answer, arguments: tuple[Any, ...]) -> Any:
         """Return `answer(*arguments)` on copies; `Trouble` if it raises or writes to them."""
@@ -54,7 +55,9 @@ class Guard:
                 found = answer(*handed)
         except NotImplementedError:
             raise Trouble("it is not written yet") from None
-        except (Exception, SystemExit, GeneratorExit) as error:
+        except TooLong:
+            raise
+        except BaseException as error:
             raise Trouble(_raised(error)) from None
         finally:
             self.began = None
@@ -96,6 +99,8 @@ def within_time(guard: Guard, work: Callable[[], Result], late: Callable[[], Res
             run()
         else:
             _wait(thread, guard)
+    if not found and thread.is_alive():
+        guard.abandoned = True
     outcome = found[0] if found else late()
     if isinstance(outcome, BaseException):
         raise outcome
@@ -129,7 +134,10 @@ def _raised(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)[1:]
     inner = [frame for frame in frames if "<" in frame.filename or "ipykernel" in frame.filename]
     line = (inner or frames[:1])[-1].line if frames else ""
-    said = " ".join(str(error).split())[:200]
+    try:
+        said = " ".join(str(error).split())[:200]
+    except Exception:
+        said = ""
     where = f" in the line {line!r}" if line else ""
     return f"it raises {type(error).__name__}{': ' + said if said else ''}{where}"
 

@@ -158,7 +158,9 @@ class Work:
     def late(self) -> Verdict:
         """Return the verdict on an answer that does not end."""
         case = dict(zip(self.exercise.arguments(), self.guard.arguments, strict=False))
-        fault = "it does not end: it was stopped after some seconds"
+        fault = "it does not end, or takes too long: it was stopped after some seconds"
+        if self.guard.abandoned:
+            fault = "it does not end and cannot be stopped: restart the kernel"
         return self._refused(fault, case, NOTHING, NOTHING, self.guard.printed, "")
 
 
@@ -169,7 +171,10 @@ def fault_of(exercise: Exercise, answer: Answer, case: Case, guard: Guard) -> Fa
     except Trouble as trouble:
         return str(trouble), NOTHING, NOTHING
     expected = True if exercise.tried is not None else exercise.expected(*case)
-    fault = exercise.judge(found, expected, *case)
+    try:
+        fault = exercise.judge(found, expected, *case)
+    except Exception:
+        fault = f"it is of type {type(found).__name__}, expected {describe(expected)}"
     return (fault, found, expected) if fault else None
 
 

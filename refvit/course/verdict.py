@@ -108,13 +108,21 @@ def _hints(count: int) -> str:
 
 
 def describe(value: Any) -> str:
-    """Return a short form of an argument or an answer, as it would be typed.
+    """Return a short form of an argument or an answer, as it would be typed; of what cannot be
+    printed, its type.
 
     >>> describe(np.array([1, -3], np.int8)), describe(np.float32(0.5)), describe((1, 2.0))
     ('[1, -3]', '0.5', '(1, 2.0)')
     >>> describe(np.zeros((4, 9)))
     'float64 array of shape (4, 9): [0.0, 0.0, 0.0, ...]'
     """
+    try:
+        return _described(value)
+    except Exception:
+        return f"<{type(value).__name__}>"
+
+
+def _described(value: Any) -> str:
     if isinstance(value, np.generic):
         return str(value.item())
     if isinstance(value, np.ndarray):
