@@ -4,7 +4,9 @@ A notebook makes a figure, hands its Axes to these, and ends the cell with `pict
 """
 
 from refvit.plot.base import BLUE, GREY, LINES, axes, picture
+from refvit.plot.costs import costs
 from refvit.plot.pictures import attention, confusion, curves, histogram, layers, patches, ranges
+from refvit.plot.tokens import heat, pairs, token_grid, windows
 
 __all__ = [
     "BLUE",
@@ -13,10 +15,15 @@ __all__ = [
     "attention",
     "axes",
     "confusion",
+    "costs",
     "curves",
+    "heat",
     "histogram",
     "layers",
+    "pairs",
     "patches",
     "picture",
     "ranges",
+    "token_grid",
+    "windows",
 ]
