@@ -16,8 +16,7 @@ def test_every_patch_has_the_number_of_its_token():
     ax = plot.token_grid(np.zeros((4, 6, 3), np.uint8), (2, 2), first=1)
     assert texts(ax) == ["1", "2", "3", "4", "5", "6"]
     assert [text.get_position() for text in ax.texts[:2]] == [(0.5, 0.5), (2.5, 0.5)]
-    bright = plot.token_grid(np.full((2, 2, 3), 255, np.uint8), (2, 2))
-    assert [ax.texts[0].get_color(), bright.texts[0].get_color()] == ["white", "black"]
+    assert texts(plot.token_grid(np.zeros((5, 3, 3), np.uint8), (2, 2))) == ["1", "2"]
 
 
 def test_heat_lies_over_its_image():

@@ -21,10 +21,9 @@ def token_grid(image: NDArray[np.uint8], patch: Pair, first: int = 1, ax: Any = 
     (height, width), (i, j) = image.shape[:2], patch
     corners = [(y, x) for y in range(0, height - i + 1, i) for x in range(0, width - j + 1, j)]
     for number, (y, x) in enumerate(corners, first):
-        bright = image[y : y + i, x : x + j].mean() > 127
         centre = (x + j / 2 - 0.5, y + i / 2 - 0.5)
-        ax.text(*centre, str(number), ha="center", va="center", fontsize=9, fontweight="bold",
-                color="black" if bright else "white")  # fmt: skip
+        box = {"facecolor": "white", "alpha": 0.65, "edgecolor": "none", "pad": 1.2}
+        ax.text(*centre, str(number), ha="center", va="center", fontsize=9, bbox=box)
     return ax
 
 
