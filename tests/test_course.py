@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from refvit.course.cases import drawn
@@ -44,6 +45,15 @@ def test_a_property_accepts_what_is_right_and_every_faulty_function_fails_the_so
         pytest.skip("the answer is no property")
     assert len(exercise.tried.right) >= 2
     assert len(exercise.tried.faulty) >= 3
+
+
+def test_a_property_may_answer_with_a_bool_of_numpy():
+    exercise = next(e for e in ALL if e.tried is not None)
+
+    def answer(*arguments):
+        return np.bool_(exercise.answer(*arguments))
+
+    assert judge(exercise, answer).passed
 
 
 @pytest.mark.parametrize("exercise", ALL, ids=lambda e: e.id)
