@@ -37,20 +37,21 @@ rearrange = FloatOps().rearrange  # moves axes as a pattern says
 image = images[23]
 tokens = rearrange(pixels[23], "c (y i) (x j) -> (y x) (c i j)", i=4, j=4)
 assert tokens.shape == (64, 48)
-chosen = 27  # counted from 0, so number 28 in the picture
+chosen = 27  # counted from 0, as tokens are
 
 fig, axs = plt.subplots(1, 3, figsize=(11.5, 4.4), width_ratios=(1, 0.3, 1.1))
-plot.token_grid(image, (4, 4), ax=axs[0]).set_title("1. cut into 64 patches")
+plot.token_grid(image, (4, 4), first=0, ax=axs[0]).set_title("1. cut into 64 patches")
 y, x = 4 * (chosen // 8), 4 * (chosen % 8)
 axs[0].add_patch(plt.Rectangle((x - 0.5, y - 0.5), 4, 4, fill=False, color="black", linewidth=3))
 axs[1].imshow(image[y : y + 4, x : x + 4])
-axs[1].set(xticks=[], yticks=[], title=f"2. patch {chosen + 1}")
+axs[1].set(xticks=[], yticks=[], title=f"2. patch {chosen}")
 axs[2].imshow(tokens, aspect="auto", cmap="cividis", interpolation="nearest")
-axs[2].axhline(chosen - 0.5, color="white")
-axs[2].axhline(chosen + 0.5, color="white")
+axs[2].annotate(
+    f"patch {chosen}", (47.5, chosen), (49, chosen), va="center", arrowprops={"arrowstyle": "->"}
+)
 for k, name in enumerate(("red", "green", "blue")):
     axs[2].text(16 * k + 7.5, -1.3, name, ha="center")
-axs[2].set(xlabel="48 numbers: 16 of each channel", ylabel="token, from 0", yticks=range(0, 64, 9))
+axs[2].set(xlabel="48 numbers: 16 of each channel", ylabel="token", yticks=range(0, 64, 9))
 axs[2].set_title("3. a row each: 64 tokens", pad=20)
 fig.tight_layout()
 plot.picture(

@@ -66,7 +66,11 @@ ACCURACY = Exercise(
     ),
     wrong=(
         Wrong("over_images", "the greatest logit over images, where it is over classes (axis=1)",
-              lambda x, y: np.mean([a == b for a, b in zip(x.argmax(0), y, strict=False)])),
+              lambda x, y: np.mean(x.argmax(0) == y)),
+        Wrong("no_axis", "an argmax of the whole array, without axis=1",
+              lambda x, y: np.mean(x.argmax() == y)),
+        Wrong("the_value", "the greatest logit itself compared, where its index is the class",
+              lambda x, y: np.mean(x.max(1) == y)),
         Wrong("count", "a number of images, where their share was asked",
               lambda x, y: int(np.sum(x.argmax(1) == y))),
         Wrong("percent", "percent, where a share from 0 to 1 was asked",
@@ -76,8 +80,6 @@ ACCURACY = Exercise(
         Wrong("any_tie", "a label taken as found if it ties with the greatest",
               lambda x, y: np.mean(x[np.arange(len(y)), y] == x.max(1))),
         Wrong("errors", "the share that is wrong", lambda x, y: np.mean(x.argmax(1) != y)),
-        Wrong("least", "the least logit, where the greatest one decides",
-              lambda x, y: np.mean(x.argmin(1) == y)),
     ),
 )  # fmt: skip
 
@@ -212,6 +214,8 @@ LOADED = Exercise(
               lambda bits: WEIGHTS * bits // 8),
         Wrong("no_image", "no image: it has to come too",
               lambda bits: WEIGHTS * bits // 8 + 2 * EMBEDDINGS),
+        Wrong("no_embeddings", "weights and image without class token and position embeddings",
+              lambda bits: WEIGHTS * bits // 8 + IMAGE),
         Wrong("byte_embeddings", "embeddings of one byte a number; they have 16 bits",
               lambda bits: WEIGHTS * bits // 8 + IMAGE + EMBEDDINGS),
         Wrong("all_narrow", "image and embeddings in as many bits as the weights",

@@ -45,17 +45,25 @@ def slow_attention(q: Array, k: Array, v: Array) -> Array:
 
 
 def heads() -> st.SearchStrategy[tuple[Array, Array, Array]]:
-    """Draw q, k [N, d] and v [N, e] of plain numbers."""
+    """Draw q, k [N, d] and v [N, e] of plain numbers, or louder ones."""
 
     def of(sizes: tuple[int, int, int]) -> st.SearchStrategy[tuple[Array, Array, Array]]:
-        tokens, d, e = sizes
-        wide, out = (draw.matrices((tokens, tokens), (width, width)) for width in (d, e))
-        return st.tuples(wide, wide, out)
+        n, d, e = sizes
+        values = st.lists(
+            st.integers(-4, 4), min_size=2 * n * d + n * e, max_size=2 * n * d + n * e
+        )
+        loud = st.sampled_from([1.0, 1.0, 0.5, 3.0])
+        return st.builds(lambda x, by: _three(by * np.array(x), n, d), values, loud)
 
-    return st.tuples(st.integers(1, 4), st.integers(1, 4), st.integers(1, 3)).flatmap(of)
+    return st.tuples(st.integers(1, 3), st.integers(1, 4), st.integers(1, 2)).flatmap(of)
 
 
-LOUD = np.array([[100.0], [-100.0]])
+def _three(x: Array, n: int, d: int) -> tuple[Array, Array, Array]:
+    q, k, v = np.split(x, [n * d, 2 * n * d])
+    return q.reshape(n, d), k.reshape(n, d), v.reshape(n, -1)
+
+
+ONE, LOUD = np.array([[1.0], [0.0]]), np.array([[100.0], [-100.0]])
 HEAD = Exercise(
     id="nb01.attention_head",
     title="one head of attention",
@@ -63,7 +71,7 @@ HEAD = Exercise(
     truth=slow_attention,
     judge=NEAR,
     cases=heads(),
-    edges=[(LOUD, LOUD, np.array([[1.0], [2.0]]))],
+    edges=[(LOUD, LOUD, ONE), (100 * ONE, LOUD, ONE)],
     returns="result",
     hints=(
         "scores[i, j] says how well query i goes with key j: q @ k.T, divided by the root of the "
@@ -76,18 +84,25 @@ HEAD = Exercise(
               lambda q, k, v: _attend(q, k, v, 1.0)),
         Wrong("by_d", "scores divided by d, where its square root was meant",
               lambda q, k, v: _attend(q, k, v, q.shape[1])),
-        Wrong("by_tokens", "scores divided by the root of the number of tokens",
-              lambda q, k, v: _attend(q, k, v, np.sqrt(len(q)))),
         Wrong("over_queries", "a softmax over the queries: columns sum to 1, rows do not",
               lambda q, k, v: _attend(q, k, v, np.sqrt(q.shape[1]), axis=0)),
-        Wrong("keys_ask", "keys that ask and queries that answer: k q^T",
-              lambda q, k, v: _attend(k, q, v, np.sqrt(q.shape[1]))),
         Wrong("no_shift", "an exponential without the maximum taken off, which overflows",
               lambda q, k, v: _plain(q @ k.T / np.sqrt(q.shape[1])) @ v),
-        Wrong("one_maximum", "one maximum for all rows, below which a whole row vanishes",
-              lambda q, k, v: _plain((s := q @ k.T / np.sqrt(q.shape[1])) - s.max()) @ v),
+        Wrong("sum_as_row", "sums [N] that divide column by column: keepdims=True makes a column",
+              lambda q, k, v: (e := _shifted(q, k)) / e.sum(1) @ v),
+        Wrong("maximum_as_row", "maxima [N] taken off column by column: keepdims=True is missing",
+              lambda q, k, v: _plain((s := q @ k.T / np.sqrt(q.shape[1])) - s.max(1)) @ v),
+        Wrong("not_divided", "exponentials that are not divided by their sum",
+              lambda q, k, v: _shifted(q, k) @ v),
+        Wrong("one_sum", "one sum for all, where every row has its own",
+              lambda q, k, v: (e := _shifted(q, k)) / e.sum() @ v),
     ),
 )  # fmt: skip
+
+
+def _shifted(q: Array, k: Array) -> Array:
+    scores = q @ k.T / np.sqrt(q.shape[1])
+    return np.asarray(np.exp(scores - scores.max(axis=1, keepdims=True)))
 
 
 def _plain(scores: Array) -> Array:
@@ -127,6 +142,11 @@ def _causal(x: Array) -> Array:
     return np.asarray(_plain(np.where(np.tri(len(x)) > 0, scores - scores.max(1)[:, None], -1e9)))
 
 
+def _beside(x: Array, step: int) -> Array:
+    place = np.clip(np.arange(len(x)) + step, 0, len(x) - 1)
+    return np.asarray(x[place])
+
+
 def reordered() -> st.SearchStrategy[tuple[Array, Array]]:
     """Draw tokens [N, D] and an order of them."""
     tokens = draw.matrices((1, 4), (1, 3), draw.reals(3))
@@ -161,6 +181,8 @@ ALONG = Exercise(
                   lambda x: np.sort(attends(x), axis=0)),
             Wrong("rolled", "every token given its neighbour's result",
                   lambda x: np.roll(each_alone(x), 1, axis=0)),
+            Wrong("neighbours", "a mean with the neighbours on both sides, as in a convolution",
+                  lambda x: (x + _beside(x, 1) + _beside(x, -1)) / 3),
         ),
     ),
     wrong=(
@@ -178,6 +200,9 @@ ALONG = Exercise(
                   np.allclose(layer(x[order]), layer(x)[np.argsort(order)], rtol=0, atol=1e-9))),
         Wrong("exact", "equality to the last digit, which sums in another order do not keep",
               lambda layer, x, order: bool(np.all(layer(x[order]) == layer(x)[order]))),
+        Wrong("backwards", "a look at the reverse order only, which a convolution keeps too",
+              lambda layer, x, order: bool(
+                  np.allclose(layer(x[::-1]), layer(x)[::-1], rtol=0, atol=1e-9))),
         Wrong("first", "a look at the first token only",
               lambda layer, x, order: bool(
                   np.allclose(layer(x[order])[0], layer(x)[order][0], rtol=0, atol=1e-9)),

@@ -214,6 +214,8 @@ APART = Exercise(
               lambda: 7 * 128),
         Wrong("corner_twice", "the corner counted with the bottom and with the right",
               lambda: 8 * 128),
+        Wrong("all_of_seven", "every pair of the cut windows, in which halves still meet",
+              lambda: 7 * 256),
         Wrong("meeting", "the pairs that do meet", lambda: 4096 - 960),
     ),
 )  # fmt: skip
