@@ -5,8 +5,8 @@
 # point, on a grid of codes and in integers alone; predict the size of a quantized model to the
 # byte; and say what each layer costs on a small accelerator.
 #
-# You need Python and NumPy, and no notebook before this one. Reading takes five minutes, the four
-# exercises another ten. Everything runs on one core, and nothing is downloaded.
+# You need Python and NumPy, and no notebook before this one. Reading takes five minutes, with the
+# four exercises fifteen. Everything runs on one core, and nothing is downloaded.
 
 # %%
 import tempfile

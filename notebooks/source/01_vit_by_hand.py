@@ -5,8 +5,9 @@
 # agree with a trained model; say what each line is for; follow attention from the answer back to
 # the image; and say what DeiT and Swin change, and what that costs.
 #
-# You need matrix products and [the tour](00_tour.ipynb). About 60 minutes with the nine exercises.
-# What is quantized later are exactly the values that you meet here.
+# You need to know matrix products, and no notebook before this one; [the tour](00_tour.ipynb) shows
+# where it leads. About 75 minutes with the nine exercises. What is quantized later are exactly the
+# values that you meet here.
 
 # %%
 import matplotlib.pyplot as plt

@@ -25,8 +25,8 @@ class Notebook:
 
 
 NOTEBOOKS = (
-    Notebook(0, "00_tour", "A tour in five minutes", 10),
-    Notebook(1, "01_vit_by_hand", "A ViT by hand", 60),
+    Notebook(0, "00_tour", "A tour in five minutes", 15),
+    Notebook(1, "01_vit_by_hand", "A ViT by hand", 75),
     Notebook(2, "02_quantizers", "Linear quantizers", 60),
     Notebook(3, "03_granularity", "Granularity", 45),
     Notebook(4, "04_calibration", "Calibration", 60),
