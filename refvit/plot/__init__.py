@@ -5,8 +5,17 @@ A notebook makes a figure, hands its Axes to these, and ends the cell with `pict
 
 from refvit.plot.base import BLUE, GREY, LINES, axes, picture
 from refvit.plot.costs import costs
-from refvit.plot.pictures import attention, confusion, curves, histogram, layers, patches, ranges
-from refvit.plot.tokens import heat, pairs, token_grid, windows
+from refvit.plot.pictures import (
+    attention,
+    confusion,
+    curves,
+    heat,
+    histogram,
+    layers,
+    patches,
+    ranges,
+)
+from refvit.plot.tokens import pairs, token_grid, windows
 
 __all__ = [
     "BLUE",

@@ -26,20 +26,30 @@ def patches(image: NDArray[np.uint8], patch: tuple[int, int], ax: Any = None) ->
     return ax
 
 
+def heat(
+    share: NDArray[Any], image: NDArray[np.uint8] | None = None, ax: Any = None, most: Any = None
+) -> Any:
+    """Draw shares [rows, cols], one a token, over the image [H, W, 3] they belong to, in grey;
+    `most` is the end of the colours, else the greatest share."""
+    ax = axes(ax)
+    height, width = share.shape if image is None else image.shape[:2]
+    if image is not None:
+        ax.imshow(image.mean(-1), cmap="gray", interpolation="nearest")
+    ax.imshow(
+        share, cmap="cividis", alpha=1.0 if image is None else 0.7, vmin=0, vmax=most,
+        extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation="nearest",
+    )  # fmt: skip
+    ax.set(xticks=[], yticks=[])
+    return ax
+
+
 def attention(
     weights: NDArray[Any], grid: tuple[int, int], image: NDArray[np.uint8], ax: Any = None
 ) -> Any:
     """Draw what the class token attends to: softmax weights [N, N], averaged over heads before,
     as a map over the image."""
-    ax = axes(ax)
-    rows, cols = grid
-    share = weights[0, 1:].reshape(rows, cols)
-    height, width = image.shape[:2]
-    ax.imshow(image.mean(-1), cmap="gray", interpolation="nearest")
-    extent = (-0.5, width - 0.5, height - 0.5, -0.5)
-    shown = ax.imshow(share, cmap="cividis", alpha=0.75, extent=extent, interpolation="nearest")
-    ax.figure.colorbar(shown, ax=ax, shrink=0.8, label="attention of the class token")
-    ax.set(xticks=[], yticks=[])
+    ax = heat(weights[0, 1:].reshape(grid), image, ax)
+    ax.figure.colorbar(ax.images[-1], ax=ax, shrink=0.8, label="attention of the class token")
     return ax
 
 

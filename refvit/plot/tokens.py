@@ -27,23 +27,6 @@ def token_grid(image: NDArray[np.uint8], patch: Pair, first: int = 1, ax: Any = 
     return ax
 
 
-def heat(
-    share: NDArray[Any], image: NDArray[np.uint8] | None = None, ax: Any = None, most: Any = None
-) -> Any:
-    """Draw shares [rows, cols], one a token, over the image [H, W, 3] they belong to, in grey;
-    `most` is the end of the colours, else the greatest share."""
-    ax = axes(ax)
-    height, width = share.shape if image is None else image.shape[:2]
-    if image is not None:
-        ax.imshow(image.mean(-1), cmap="gray", interpolation="nearest")
-    ax.imshow(
-        share, cmap="cividis", alpha=1.0 if image is None else 0.7, vmin=0, vmax=most,
-        extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation="nearest",
-    )  # fmt: skip
-    ax.set(xticks=[], yticks=[])
-    return ax
-
-
 def windows(grid: Pair, window: int, shift: int, ax: Any = None) -> Any:
     """Draw tokens [rows, cols] behind a cyclic shift up and left, numbered as they were before it,
     and the borders of the windows they are cut into.
