@@ -45,7 +45,7 @@ VARIANTS: Mapping[str, ViTConfig | SwinConfig] = {
     "swin_large": swin(192, (2, 2, 18, 2), (6, 12, 24, 48)),  #  196,532,476
     # refvit's own, trained on shapes10: 119,194 parameters
     "nano_vit": NANO,
-    "nano_deit": distilled(NANO),  # 121,388
+    "nano_deit": distilled(NANO),  # 119,780
     "nano_swin": replace(swin(24, (2, 4), (2, 4), 4), image=(32, 32), patch=(2, 2), classes=10),
     # and on images like those of Fashion-MNIST, 28x28 and grey
     "fashion_vit": FASHION,
