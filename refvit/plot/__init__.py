@@ -5,6 +5,7 @@ A notebook makes a figure, hands its Axes to these, and ends the cell with `pict
 
 from refvit.plot.base import BLUE, GREY, LINES, axes, picture
 from refvit.plot.dataflow import dataflow
+from refvit.plot.kernels import families
 from refvit.plot.pictures import attention, confusion, curves, histogram, layers, patches, ranges
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "confusion",
     "curves",
     "dataflow",
+    "families",
     "histogram",
     "layers",
     "patches",
