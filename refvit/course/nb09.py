@@ -89,6 +89,10 @@ def _uncarried(real: float, bits: int = 24, whole: Any = round) -> tuple[int, in
     return whole(fraction * 2**bits), bits - exponent
 
 
+def _at(real: float, n: int) -> tuple[int, int]:
+    return round(real * 2.0**n), n
+
+
 def _factors() -> Any:
     plain = st.sampled_from([1.0, 0.5, 0.3, 0.75, 2.0, 3.0, 1 / 3, 100.0, -0.3, -2.5])
     carried = st.integers(-9, 9).map(lambda e: (1 - 2.0**-26) * 2.0**e)
@@ -122,6 +126,8 @@ DYADIC = Exercise(
         Wrong("one_bit_less", "a multiplier of 23 bits: one bit of precision is given away",
               lambda real: _uncarried(real, 23)),
         Wrong("unsigned", "a multiplier without its sign", lambda real: dyadic_pair(abs(real))),
+        Wrong("log2", "ceil(log2), which at a power of two is one less than frexp's exponent",
+              lambda real: _at(real, 24 - math.ceil(math.log2(abs(real))))),
         Wrong("left", "a shift with the wrong sign: n counts places to the right",
               lambda real: (dyadic_pair(real)[0], -dyadic_pair(real)[1])),
     ),

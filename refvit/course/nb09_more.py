@@ -66,6 +66,10 @@ RANGE = Exercise(
               _even(len(weight) * np.abs(weight).max() * max(-lo, hi), bias)),
         Wrong("all_alike", "one code for all of x, where every weight may meet its own",
               _alike),
+        Wrong("least_and_greatest", "lo everywhere for the least sum and hi everywhere for the "
+              "greatest: a negative weight wants it the other way round",
+              lambda weight, bias, lo, hi:
+              (int((weight * lo).sum()) + bias, int((weight * hi).sum()) + bias)),
         Wrong("no_bias", "a range without the bias",
               lambda weight, bias, lo, hi: accumulator_range(weight, 0, lo, hi)),
         Wrong("bias_both_ways", "a bias that is added to one end and taken from the other",

@@ -88,8 +88,7 @@ REQUANTIZED = Exercise(
               _clipped(acc.astype(np.int64) * multiplier >> shift, lo, hi)),
         Wrong("wraps", "a product taken in int32, which wraps: cast acc to int64 first",
               lambda acc, multiplier, shift, lo, hi:
-              _clipped((acc * np.int32(multiplier)).astype(np.int64) + (1 << shift - 1) >> shift,
-                       lo, hi)),
+              _clipped(acc * multiplier + (1 << shift - 1) >> shift, lo, hi)),
         Wrong("half_even", "ties to even, as np.rint makes them, where they go up",
               lambda acc, multiplier, shift, lo, hi:
               _clipped(np.rint(_quotient(acc, multiplier, shift)), lo, hi)),
@@ -189,6 +188,10 @@ ROUNDS = Exercise(
         Wrong("ties_up", "a rule for ties: half to even is a single rounding, too",
               lambda requantize, acc, multiplier, shift:
               requantize(acc, multiplier, shift) == once(acc, multiplier, shift)),
+        Wrong("rounded_quotient", "equality with one rounding of a float64, which sees a tie where "
+              "there is none, and knows one rule for ties",
+              lambda requantize, acc, multiplier, shift:
+              bool(requantize(acc, multiplier, shift) == round(acc * multiplier / 2**shift))),
         Wrong("by_division", "a quotient in float64, which sees a tie where there is none",
               lambda requantize, acc, multiplier, shift: bool(
                   abs(requantize(acc, multiplier, shift) - acc * multiplier / 2**shift) <= 0.5)),

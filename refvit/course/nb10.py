@@ -28,7 +28,7 @@ def least_shift(bits: int, reach: int) -> int:
     """
     top = 2 ** (bits - 1) - 1
     product = top * 2 * 6.925 / (reach / top) ** 2
-    return max(0, math.ceil(math.log2(product)) - 31)
+    return max(0, int(np.ceil(np.log2(product))) - 31)
 
 
 def _released(bits: int, reach: int) -> int:
@@ -51,7 +51,7 @@ SHIFT = Exercise(
     truth=_released,
     returns="shift",
     hints=(
-        "How many bits has the product? math.log2 of it, rounded up.",
+        "How many bits has the product? np.log2 of it, rounded up by np.ceil.",
         "Shifting right by n takes n bits away; 31 may be left. A shift is never negative.",
     ),
     wrong=(
@@ -98,6 +98,13 @@ def _bitwise(n: Array, strict: bool = False) -> Array:
     return root
 
 
+def _steps_from_n(n: Array) -> Array:
+    root = n.copy()
+    for _ in range(30):
+        root = (root + n // np.maximum(root, 1)) // 2
+    return root
+
+
 def _roots() -> Any:
     square = st.integers(1, 46340).map(lambda k: k * k)
     beside = st.builds(lambda n, step: n + step, square, st.sampled_from([-1, 0, 0, 1]))
@@ -131,7 +138,8 @@ ROOT = Exercise(
               _bitwise),
         Wrong("strict", "squares below n, where n itself may be a square",
               lambda n: np.minimum(_exactly(np.maximum(n - 1, 0)), _exactly(n))),
-        Wrong("half", "half of n", lambda n: n // 2),
+        Wrong("swings", "Newton's steps from n, a fixed number of them: at k*k - 1 they swing "
+              "between k - 1 and k, so stop when they no longer fall", _steps_from_n),
         Wrong("float64", "a root in float64", lambda n: np.sqrt(n * 1.0).astype(np.int32),
               equivalent="float64 holds n exactly and its root errs by less than 2**-37, while a "
               "root that is no integer is 2**-17 from one: right, though no integer hardware"),
@@ -164,6 +172,8 @@ CENTRED = Exercise(
     wrong=(
         Wrong("rounded_mean", "q less a rounded mean, which loses the part that was rounded off",
               lambda q: np.asarray(q - np.rint(q.mean()), np.int32)),
+        Wrong("cut_mean", "q less the mean, cut to integers, which loses what the cut took off",
+              lambda q: (q - q.mean()).astype(np.int32)),
         Wrong("times_rounded", "C times q less a rounded mean, which no factor mends",
               lambda q: np.asarray(len(q) * (q - np.rint(q.mean())), np.int32)),
         Wrong("wraps", "a product in int16, which wraps",

@@ -107,7 +107,7 @@ NEAR = Exercise(
         Wrong("signed", "errors with their sign, so that too low is never wrong",
               lambda gelu, scale: bool(np.all(_errors(gelu, scale) <= 0.02 + scale / 2))),
         Wrong("no_half_step", "no room for the rounding to a code, which costs half a step",
-              lambda gelu, scale: _within(_errors(gelu, scale), scale, 0.01 - scale / 2)),
+              lambda gelu, scale: _within(_errors(gelu, scale), scale, 0.02 - scale / 2)),
         Wrong("generous", "a tenfold bound, which ReLU keeps",
               lambda gelu, scale: _within(_errors(gelu, scale), scale, 0.2)),
     ),

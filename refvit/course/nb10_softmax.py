@@ -134,6 +134,8 @@ ORDER = Exercise(
                   np.asarray(softmax(q))[q.argmax()] == np.max(softmax(q)))),
         Wrong("equals_forgotten", "no word about equal scores, whose codes must be equal",
               lambda softmax, q: _pairs(softmax, q, q[:, None] > q, np.greater_equal)),
+        Wrong("argsorts", "equal argsorts: among equal codes an argsort's order means nothing",
+              lambda softmax, q: bool(np.array_equal(np.argsort(softmax(q)), np.argsort(q)))),
         Wrong("equals_only", "equal scores only; the order of others counts, too",
               lambda softmax, q: _pairs(softmax, q, q[:, None] == q, np.equal)),
         Wrong("as_they_come", "codes that rise along the row, as if the scores were sorted",
@@ -179,6 +181,12 @@ def _in_int8(q: Array) -> Array:
     return np.asarray((255 * e + e.sum() // 2) // e.sum())
 
 
+def _exp_in_int8(q: Array) -> Array:
+    with np.errstate(over="ignore"):
+        e = np.exp(0.5 * (q - q.max()))
+    return np.asarray(np.rint(255 * e / e.sum()), np.int64)
+
+
 def _unshifted(q: Array) -> Array:
     e = np.exp(0.5 * q.astype(np.float64))
     e = (2**16 * e).astype(np.int64).astype(np.int32).astype(np.int64)
@@ -208,9 +216,14 @@ SOFTMAX = Exercise(
               lambda q: _softmax(q, 1.0)),
         Wrong("base_two", "powers of two, where e has log2(e) = 1.44 octaves",
               lambda q: _softmax(q, 0.5 * math.log(2))),
-        Wrong("wraps", "a difference taken in int8", _in_int8,
+        Wrong("index_wraps", "a table read at a difference in int8", _in_int8,
               equivalent="it wraps to a negative index, and Python counts that from the end of a "
               "table of 256: the right distance, by luck of its length"),
+        Wrong("exp_wraps", "a difference taken in int8, which wraps beyond 127: cast first",
+              _exp_in_int8),
+        Wrong("in_floats", "a softmax in floats", lambda q: np.rint(
+              255 * F.softmax(q / 2)).astype(np.int64),
+              equivalent="the codes are right; by what way they came is not seen from outside"),
         Wrong("no_maximum", "exponentials of the scores, which leave int32 or vanish: take "
               "those of the distance to the greatest", _unshifted),
         Wrong("steps_of_256", "steps of 1 / 256, where the greatest of eight bits is 255",
