@@ -89,6 +89,10 @@ def _uncarried(real: float, bits: int = 24, whole: Any = round) -> tuple[int, in
     return whole(fraction * 2**bits), bits - exponent
 
 
+def _carried(m: int, n: int) -> tuple[int, int]:
+    return (m // 2, n - 1) if abs(m) == 2**24 else (m, n)
+
+
 def _at(real: float, n: int) -> tuple[int, int]:
     return round(real * 2.0**n), n
 
@@ -126,6 +130,8 @@ DYADIC = Exercise(
         Wrong("one_bit_less", "a multiplier of 23 bits: one bit of precision is given away",
               lambda real: _uncarried(real, 23)),
         Wrong("unsigned", "a multiplier without its sign", lambda real: dyadic_pair(abs(real))),
+        Wrong("half_up", "ties rounded up, where they go to even",
+              lambda real: _carried(*_uncarried(real, whole=lambda x: math.floor(x + 0.5)))),
         Wrong("log2", "ceil(log2), which at a power of two is one less than frexp's exponent",
               lambda real: _at(real, 24 - math.ceil(math.log2(abs(real))))),
         Wrong("left", "a shift with the wrong sign: n counts places to the right",

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refvit.course.exercise import Exercise, Wrong
-from refvit.course.nb10_more import NEAR
-from refvit.course.nb10_softmax import MASS, ORDER, SOFTMAX
+from refvit.course.nb10_more import MASS, NEAR
+from refvit.course.nb10_softmax import ORDER, SOFTMAX
 from refvit.integer.kernels.ivit_norm import newton_sqrt
 from refvit.integer.kernels.released import ibert_gelu
 from refvit.testing import strategies

@@ -1,12 +1,14 @@
-"""An exercise of notebook 10: a property of GELU on all 256 codes."""
+"""Exercises of notebook 10: GELU on all of 256 codes, and what the codes of softmax keep."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from refvit.course.compare import closely
 from refvit.course.exercise import Exercise, Tried, Wrong
 from refvit.integer.kernels.released import ibert_gelu
 from refvit.ops import functional as F
@@ -89,8 +91,10 @@ NEAR = Exercise(
             Wrong("relu", "ReLU in place of GELU", _relu),
             Wrong("typed_in", "I-BERT's polynomial after a shift of 14", _typed),
             Wrong("least_code", "a fault at -128 alone, as abs() in int8 makes", _wrapped),
-            Wrong("one_code", "a fault at the code 37 alone", _at(37)),
-            Wrong("negative_code", "a fault at the code -61 alone", _at(-61)),
+            *(
+                Wrong(f"code_{code}", f"a fault at the code {code} alone", _at(code))
+                for code in (37, -61, 1, 126, -90, 74)
+            ),
             Wrong("too_low", "values that are all too low", _too_low),
         ),
     ),
@@ -110,5 +114,44 @@ NEAR = Exercise(
               lambda gelu, scale: _within(_errors(gelu, scale), scale, 0.02 - scale / 2)),
         Wrong("generous", "a tenfold bound, which ReLU keeps",
               lambda gelu, scale: _within(_errors(gelu, scale), scale, 0.2)),
+    ),
+)  # fmt: skip
+
+
+def uniform_mass(tokens: int) -> float:
+    """Predict what the 8-bit codes of a row of `tokens` equal scores sum to, as a probability.
+
+    refvit rounds each probability to the nearest multiple of 1 / 255; exact, the row sums to 1.
+    1 <= tokens <= 400, and 255 / tokens is never a tie. Return a float.
+    """
+    return tokens * round(255 / tokens) / 255
+
+
+def _by_kernel(tokens: int) -> float:
+    return int(reference.softmax(0.5)(np.zeros(tokens, np.int8)).sum()) / 255
+
+
+MASS = Exercise(
+    id="nb10.uniform_mass",
+    title="predict what a row of equal scores keeps",
+    answer=uniform_mass,
+    cases=st.tuples(st.integers(1, 400).filter(lambda n: 510 % n or not 255 % n)),
+    edges=((197,), (65,), (400,)),
+    truth=_by_kernel,
+    judge=closely(1e-9),
+    returns="mass",
+    hints=(
+        "Each of the tokens has the probability 1 / tokens. How many steps of 1 / 255 is that?",
+        "Round that number of steps, and multiply by the tokens again.",
+    ),
+    wrong=(
+        Wrong("one", "a sum of one, as if codes could hold 1 / tokens", lambda tokens: 1.0),
+        Wrong("floored", "codes rounded down, which is what Shiftmax does, not refvit",
+              lambda tokens: tokens * (255 // tokens) / 255),
+        Wrong("up", "codes rounded up", lambda tokens: tokens * math.ceil(255 / tokens) / 255),
+        Wrong("steps_of_256", "steps of 1 / 256: the greatest of 8-bit codes is 255",
+              lambda tokens: tokens * round(256 / tokens) / 256),
+        Wrong("one_code", "the code of one token, not the sum of the row",
+              lambda tokens: round(255 / tokens) / 255),
     ),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Exercises of notebook 10: softmax in integers, what its codes keep, and their order."""
+"""Exercises of notebook 10: a softmax in integers, and the order that it keeps."""
 
 from __future__ import annotations
 
@@ -8,52 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refvit.course.compare import closely
 from refvit.course.exercise import Exercise, Tried, Wrong
 from refvit.ops import functional as F
 from refvit.testing import reference, strategies
 from refvit.testing.extra import st
 
 Array = NDArray[Any]
-
-
-def uniform_mass(tokens: int) -> float:
-    """Predict what the 8-bit codes of a row of `tokens` equal scores sum to, as a probability.
-
-    refvit rounds each probability to the nearest multiple of 1 / 255; exact, the row sums to 1.
-    1 <= tokens <= 400, and 255 / tokens is never a tie. Return a float.
-    """
-    return tokens * round(255 / tokens) / 255
-
-
-def _by_kernel(tokens: int) -> float:
-    return int(reference.softmax(0.5)(np.zeros(tokens, np.int8)).sum()) / 255
-
-
-MASS = Exercise(
-    id="nb10.uniform_mass",
-    title="predict what a row of equal scores keeps",
-    answer=uniform_mass,
-    cases=st.tuples(st.integers(1, 400).filter(lambda n: 510 % n or not 255 % n)),
-    edges=((197,), (65,), (400,)),
-    truth=_by_kernel,
-    judge=closely(1e-9),
-    returns="mass",
-    hints=(
-        "Each of the tokens has the probability 1 / tokens. How many steps of 1 / 255 is that?",
-        "Round that number of steps, and multiply by the tokens again.",
-    ),
-    wrong=(
-        Wrong("one", "a sum of one, as if codes could hold 1 / tokens", lambda tokens: 1.0),
-        Wrong("floored", "codes rounded down, which is what Shiftmax does, not refvit",
-              lambda tokens: tokens * (255 // tokens) / 255),
-        Wrong("up", "codes rounded up", lambda tokens: tokens * math.ceil(255 / tokens) / 255),
-        Wrong("steps_of_256", "steps of 1 / 256: the greatest of 8-bit codes is 255",
-              lambda tokens: tokens * round(256 / tokens) / 256),
-        Wrong("one_code", "the code of one token, not the sum of the row",
-              lambda tokens: round(255 / tokens) / 255),
-    ),
-)  # fmt: skip
 
 
 def keeps_order(softmax: Any, q: Array) -> bool:
@@ -97,17 +57,36 @@ def _by_place(q: Array) -> Array:
     return np.asarray(rounded(q) + (np.arange(len(q)) == 0) * (rounded(q) > 0))
 
 
+def _middle(q: Array) -> Array:
+    p, order = rounded(q), np.argsort(q, kind="stable")
+    middle = order[(q[order] > q.min()) & (q[order] < q.max())]
+    p[middle] = p[middle[::-1]]
+    return p
+
+
+def _apart(q: Array) -> Array:
+    p = rounded(q)
+    if len(q) > 1 and q[-1] < q[-2]:
+        p[-1] = min(p[-1] + 1, p[-2])
+    return p
+
+
 def _pairs(softmax: Any, q: Array, scores: Array, codes: Any) -> bool:
     p = np.asarray(softmax(q)).astype(np.int64)
     return bool(np.all(codes(p[:, None], p)[scores]))
+
+
+def _few_scores() -> Any:
+    near = st.lists(st.integers(-4, 4), min_size=4, max_size=6)
+    some = st.lists(strategies.codes() | st.integers(-3, 3), min_size=1, max_size=5)
+    return (some | near | near).map(lambda values: np.array(values, np.int8))
 
 
 ORDER = Exercise(
     id="nb10.keeps_order",
     title="a property: softmax keeps the order of scores",
     answer=keeps_order,
-    cases=st.tuples(st.lists(strategies.codes() | st.integers(-3, 3), min_size=1, max_size=5).map(
-        lambda values: np.array(values, np.int8))),
+    cases=st.tuples(_few_scores()),
     returns="property",
     hints=(
         "Compare all pairs: q[:, None] >= q is [N, N], true where one score is at least another.",
@@ -122,6 +101,8 @@ ORDER = Exercise(
             Wrong("logarithms", "codes of -log2 p, which fall as p rises", _logarithms),
             Wrong("ranks", "ranks, which tell equal scores apart", _ranks),
             Wrong("first_favoured", "one code more for the first token", _by_place),
+            Wrong("middle", "the order of the middle scores turned round", _middle),
+            Wrong("apart", "a code more for the last token, if the one before it has more", _apart),
             Wrong("distances", "differences taken in int8, and of the wrong sign", _short),
         ),
     ),
