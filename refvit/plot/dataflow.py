@@ -78,13 +78,10 @@ def _bits(engine: IntegerModel, site: str) -> int:
 
 
 def _box(ax: Any, title: str, x: float, y: float, bits: int) -> None:
-    from matplotlib.patches import Rectangle
-
     left, low = x - WIDTH / 2, y - HEIGHT / 2
-    frame = Rectangle((left, low), WIDTH, HEIGHT, facecolor="white", edgecolor="black", zorder=3)
-    ax.add_patch(frame)
-    share = WIDTH * bits / 32
-    ax.add_patch(Rectangle((left, low), share, HEIGHT / 6, facecolor=GREY, zorder=4))
+    place = {"left": left, "align": "edge"}
+    ax.barh(low, WIDTH, HEIGHT, color="white", edgecolor="black", zorder=3, **place)
+    ax.barh(low, WIDTH * bits / 32, HEIGHT / 6, color=GREY, zorder=4, **place)
     ax.text(x, y + 0.22, title, ha="center", va="center", fontsize=10, zorder=5)
     ax.text(x, y - 0.13, f"{bits} of 32 bits", ha="center", va="center", fontsize=9, zorder=5)
 
