@@ -6,7 +6,8 @@
 # computes integers exactly; and draw one block of a ViT with the bits on every edge.
 #
 # It needs notebook 02 (scale, code) and 60 minutes. A *code* is the small integer stored for a
-# real number, a *scale* the real that one step of codes is worth: real = scale x code.
+# real number, a *scale* the real that one step of codes is worth: real = scale x code. The model
+# here has weights and activations of 8 bits, `w8a8`; its *engine* computes with codes alone.
 
 # %%
 import math
@@ -106,7 +107,8 @@ plot.picture(
 # ## 3. One rounding
 #
 # **What is a shift of a negative number?** `>>` floors: $-1$ shifted by one is $-1$, not 0. With
-# half of $2^n$ added first it rounds to the nearest, and a tie goes up:
+# half of $2^n$ added first it rounds to the nearest, and a *tie*, a quotient exactly between two
+# integers, goes up:
 #
 # $$\mathrm{requantize}(a) = \mathrm{clip}\bigl((a\,m + 2^{n-1}) \gg n,\; lo,\; hi\bigr)$$
 #
@@ -278,9 +280,9 @@ plot.picture(
 )
 
 # %% [markdown]
-# Every witness reaches its proof, to the unit (sums without the bias count as well: hardware may
-# add it last). The images stay more than two bits below: a bound
-# taken from them would be a guess.
+# Here a proof is a range, stated when the engine is compiled. Every witness reaches its proof, to
+# the unit (sums without the bias count as well: hardware may add it last). The images stay more
+# than two bits below: a bound taken from them would be a guess.
 #
 # ## 5. One past it
 #

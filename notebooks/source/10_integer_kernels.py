@@ -108,9 +108,9 @@ plot.picture(
 
 # %% [markdown]
 # `refvit` takes the scale out of the question. A requantization brings $|x|$ to a fixed grid of
-# $2^{-12}$, so the unit of $L$ is one integer for every site, `ONE` $= 6.925 \cdot 2^{24}$. The
-# last shift, `keep`, then follows from the width of $q$ alone: the least that leaves the product
-# `q * 2 * ONE` 28 bits.
+# $2^{-12}$, so the unit of $L$ is one integer wherever GELU stands, `ONE` $= 6.925 \cdot 2^{24}$.
+# The last shift, `keep`, then follows from the width of $q$ alone: the least that leaves the
+# product `q * 2 * ONE` 28 bits.
 
 # %%
 for bits in (4, 8, 12, 16):
@@ -130,8 +130,8 @@ for bits in (4, 8, 12, 16):
 # ## 2. The exponential: constants rounded at the wrong place
 #
 # **How good is an integer exponential at the scale your scores have?** I-BERT (section 3.5) splits
-# off octaves, $e^{-x} = 2^{-z} e^{p}$ with $-\ln 2 < p \le 0$, and puts a parabola in place of
-# $e^p$. Its three constants are floored *in units of the scores*:
+# off octaves, factors of two, $e^{-x} = 2^{-z} e^{p}$ with $-\ln 2 < p \le 0$, and puts a parabola
+# in place of $e^p$. Its three constants are floored *in units of the scores*:
 #
 # $$q_{\ln 2} = \lfloor -0.6931 / s \rfloor, \quad q_b = \lfloor 2.7073 / s \rfloor, \quad
 # q_c = \lfloor 2.7921 / s^2 \rfloor, \qquad e^0 \mapsto q_c \cdot 2^{30}$$
@@ -181,9 +181,9 @@ plot.picture(
 # ## 3. Softmax rows: where the mass goes
 #
 # **Do the codes of a row still sum to one?** A row of 197 tokens (ViT at 224 x 224) has a mean
-# probability of 1/197. I-ViT multiplies $e$ by $\lfloor 2^{31} / \sum e \rfloor$ and floors: to
-# steps of $2^{-7}$ or, for DeiT, of $2^{-15}$. FQ-ViT codes $-\log_2 p$ in 4 bits instead: steps
-# that shrink with $p$.
+# probability of 1/197, and a *mass* (the sum of its probabilities) of one. I-ViT multiplies $e$ by
+# $\lfloor 2^{31} / \sum e \rfloor$ and floors: to steps of $2^{-7}$ or, for DeiT, of $2^{-15}$.
+# FQ-ViT codes $-\log_2 p$ in 4 bits instead: steps that shrink with $p$.
 #
 # **Predict: 10.3.** What does `refvit`, which rounds to 1/255, keep of a row of equal scores?
 
