@@ -86,6 +86,8 @@ assert error["16-bit output"][widths == 24] < 0.002
 
 fig, ax = plt.subplots(figsize=(8, 3.8))
 plot.curves(widths, error, ax)
+ax.get_lines()[-1].set(linestyle="-.")  # not by colour alone
+ax.legend(frameon=False, loc="lower left")
 ax.axhline(0.5, color="black", linestyle="--", linewidth=0.9)
 ax.text(3, 0.16, "half a step", fontsize=10)
 ax.axvline(24, color="black", linestyle=":", linewidth=1.2)
@@ -158,6 +160,7 @@ print(
     f"rms error {np.std(both - a - b):.3f} for {np.std(np.rint(a + b) - a - b):.3f}"
 )
 assert np.mean(once != twice) > 0
+assert (np.floor(0.49 + 0.5), np.floor(np.floor(2 * 0.49 + 0.5) / 2 + 0.5)) == (0, 1)
 assert abs(np.mean(both != np.rint(a + b)) - 0.25) < 0.01
 
 x = np.arange(0, 2, 1 / 512)
