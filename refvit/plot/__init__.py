@@ -5,6 +5,8 @@ A notebook makes a figure, hands its Axes to these, and ends the cell with `pict
 
 from refvit.plot.base import BLUE, GREY, LINES, axes, picture
 from refvit.plot.costs import costs
+from refvit.plot.dataflow import dataflow
+from refvit.plot.kernels import families
 from refvit.plot.pictures import (
     attention,
     confusion,
@@ -26,6 +28,8 @@ __all__ = [
     "confusion",
     "costs",
     "curves",
+    "dataflow",
+    "families",
     "heat",
     "histogram",
     "layers",
