@@ -44,6 +44,8 @@ def spans(
                 edgecolor="white", linewidth=0, label=name)  # fmt: skip
     ax.axvline(0, color="black", linewidth=0.8)
     ax.set_yticks(range(len(sites)), sites, fontsize=10)
-    ax.set(ylim=(len(sites) - 0.5, -0.5), xlabel=f"range, largest magnitude of {[*named][0]} = 1")
+    ax.set(
+        ylim=(len(sites) - 0.5, -0.5), xlabel=f"range, largest magnitude of {next(iter(named))} = 1"
+    )
     ax.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(named))
     return ax
