@@ -4,6 +4,7 @@ A notebook makes a figure, hands its Axes to these, and ends the cell with `pict
 """
 
 from refvit.plot.base import BLUE, GREY, LINES, axes, picture
+from refvit.plot.codesign import front
 from refvit.plot.datafree import gallery, spans
 from refvit.plot.pictures import attention, confusion, curves, histogram, layers, patches, ranges
 
@@ -15,6 +16,7 @@ __all__ = [
     "axes",
     "confusion",
     "curves",
+    "front",
     "gallery",
     "histogram",
     "layers",
