@@ -18,15 +18,23 @@ def front(points: Sequence[Point], x: str = "us", y: str = "uj_high", ax: Any = 
     ax = axes(ax)
     for k, recipe in enumerate(dict.fromkeys(point.recipe for point in points)):
         mine = [point for point in points if point.recipe == recipe]
-        style = {"color": LINES[k % len(LINES)], "marker": MARKERS[k % len(MARKERS)]}
-        ax.scatter([getattr(p, x) for p in mine], [getattr(p, y) for p in mine], s=14, alpha=0.25,
-                   linewidth=0, **style)  # fmt: skip
+        colour, marker = LINES[k % len(LINES)], MARKERS[k % len(MARKERS)]
+        ax.scatter(
+            [getattr(p, x) for p in mine],
+            [getattr(p, y) for p in mine],
+            s=26,
+            marker=marker,
+            facecolors="none",
+            edgecolors=colour,
+            linewidth=0.8,
+            alpha=0.5,
+        )
         best = sorted((p for p in mine if p.front), key=lambda p: float(getattr(p, x)))
         top1 = "" if mine[0].top1 is None else f", {mine[0].top1:.1%} right"
         said = "" if best else ": none on the front"
         ax.plot([getattr(p, x) for p in best], [getattr(p, y) for p in best], markersize=9,
                 linewidth=1.5, markeredgecolor="black", label=f"{Path(recipe).stem}{top1}{said}",
-                **style)  # fmt: skip
+                color=colour, marker=marker)  # fmt: skip
     words = {"us": "microseconds", "top1": "top-1"} | LABELS
     ax.set(xlabel=words.get(x, x), ylabel=words.get(y, y))
     ax.grid(alpha=0.3)
