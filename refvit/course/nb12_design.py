@@ -67,7 +67,8 @@ def _wanted() -> str:
     """What a message shows as expected: the demands, and not a design that meets them."""
     was = refvit.simulate(_model()[0], BASE, recipe="w8a8").totals
     least = _top1(()) - LOST / 100
-    return f"{FASTER * was['us']:.1f} us, {LESS * was['uj_high']:.1f} uJ, {least:.1%} right"
+    us, uj = FASTER * was["us"], LESS * was["uj_high"]
+    return f"at most {us:.1f} us and {uj:.1f} uJ, at least {least:.1%} right"
 
 
 def _judge(found: Any, expected: Any, *_: Any) -> str:
@@ -76,15 +77,19 @@ def _judge(found: Any, expected: Any, *_: Any) -> str:
     if not two or not all(isinstance(part, dict) for part in found):
         return "a design is a tuple of two dicts, (machine, weights)"
     try:
-        machine, recipe = _hardware(*found), recipe_of(found[1])
-        now = refvit.simulate(_model()[0], machine, recipe=recipe).totals
-    except (TypeError, ValueError) as error:
+        return _measured(_hardware(*found), found[1])
+    except (TypeError, ValueError, OverflowError) as error:
         return f"the design is refused: {error}"
+
+
+def _measured(hardware: Machine, weights: dict[str, int]) -> str:
+    """Return which of the three figures is not as wanted, or ""."""
+    now = refvit.simulate(_model()[0], hardware, recipe=recipe_of(weights)).totals
     was = refvit.simulate(_model()[0], BASE, recipe="w8a8").totals
     for key, share, name in (("us", FASTER, "us"), ("uj_high", LESS, "uJ")):
         if now[key] > share * was[key]:
             return f"it takes {now[key]:.1f} {name}, wanted at most {share * was[key]:.1f}"
-    top1, least = _top1(tuple(found[1].items())), _top1(()) - LOST / 100
+    top1, least = _top1(tuple(weights.items())), _top1(()) - LOST / 100
     return "" if top1 >= least - 1e-9 else f"it has {top1:.1%} right, wanted at least {least:.1%}"
 
 
@@ -93,6 +98,9 @@ def _hardware(machine: dict[str, Any], weights: dict[str, Any]) -> Machine:
     other = sorted(set(machine) - set(FREE))
     if other:
         raise ValueError(f"{other[0]} is fixed; free are {', '.join(FREE)}")
+    for pattern in weights:
+        if not str(pattern).endswith("weight"):
+            raise ValueError(f"patterns end in weight, activations stay; got {pattern!r}")
     if any(not isinstance(b, int) or isinstance(b, bool) or not 2 <= b <= 8
            for b in weights.values()):  # fmt: skip
         raise ValueError("weights have 2 to 8 bits, a whole number for each pattern")
