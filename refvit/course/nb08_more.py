@@ -187,6 +187,11 @@ def by_image(seed: int, count: int) -> Array:
     return np.stack([np.random.default_rng([seed, k]).random((2, 2)) for k in range(count)])
 
 
+def framed(seed: int, count: int) -> Array:
+    """Return noise with a black row above, whatever the seed."""
+    return by_seed(seed, count) * np.array([[0.0], [1.0]])
+
+
 def _nearly(seed: int, count: int) -> Array:
     images = by_seed(seed, count)
     images[-1, -1, -1] += 1e-12 * CARRIED.random()
@@ -208,7 +213,7 @@ REPRODUCIBLE = Exercise(
         "np.array_equal compares every bit of every value; np.allclose forgives small errors.",
     ),
     tried=Tried(
-        right=(by_seed, by_image),
+        right=(by_seed, by_image, framed),
         faulty=(
             Wrong("unseeded", "a generator that takes no seed",
                   lambda seed, count: np.random.default_rng().random((count, 2, 2))),
@@ -229,6 +234,9 @@ REPRODUCIBLE = Exercise(
         Wrong("differ_only", "a look at two seeds only: what is never the same passes",
               lambda make, seed, count: not np.array_equal(
                   make(seed, count), make(seed + 1, count))),
+        Wrong("all_other", "every value different for another seed, where one is enough",
+              lambda make, seed, count: _same(make, seed, count) and bool(
+                  (make(seed, count) != make(seed + 1, count)).all())),
         Wrong("identity", "`is`, which asks for one array in memory, where equal values are meant",
               lambda make, seed, count: make(seed, count) is make(seed, count)),
     ),
