@@ -189,7 +189,7 @@ def by_image(seed: int, count: int) -> Array:
 
 def framed(seed: int, count: int) -> Array:
     """Return noise with a black row above, whatever the seed."""
-    return by_seed(seed, count) * np.array([[0.0], [1.0]])
+    return np.asarray(by_seed(seed, count) * np.array([[0.0], [1.0]]))
 
 
 def _nearly(seed: int, count: int) -> Array:
