@@ -1,11 +1,26 @@
 """Pictures of synthesised images show the images and the ranges they are given."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from refvit import plot
 
 pytest.importorskip("matplotlib", reason="pictures come with the notebooks extra")
+
+HOME = Path(__file__).parents[1]
+
+
+def test_the_figures_that_notebook_08_calls_recorded_are_those_of_the_readme():
+    source = (HOME / "notebooks/source/08_data_free.py").read_text(encoding="utf-8")
+    block = source[source.index("recorded = {") :]
+    pairs = re.findall(r"\((\d+\.\d+), (\d+\.\d+)\)", block[: block.index("}")])
+    readme = (HOME / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"\| (\d+\.\d+) %: .* \| (\d+\.\d+) % \|", readme)
+    assert len(pairs) == 4
+    assert pairs == rows[:4]
 
 
 def test_a_gallery_has_a_row_for_each_name_and_every_image_in_it():

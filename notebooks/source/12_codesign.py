@@ -182,7 +182,7 @@ fig, ax = plt.subplots(figsize=(9.5, 5.4))
 shown = [q for q in points if q.us < 1.3 * here.us]
 plot.front(shown, ax=ax)
 ax.plot(here.us, here.uj_high, "*", color="black", markersize=15)
-ax.annotate("baseline:\nw8a8 on edge32", (here.us, here.uj_high), (here.us + 3, here.uj_high + 1))
+ax.annotate("baseline:\nw8a8 on edge32", (here.us, here.uj_high), (here.us - 5.5, here.uj_high + 2))
 ax.annotate("better", (0.02, 0.83), (0.1, 0.92), xycoords="axes fraction", fontsize=11,
             arrowprops={"arrowstyle": "->"})  # fmt: skip
 ax.set_title("nano_vit, one image: what each design costs; large marks: the Pareto front")
@@ -248,7 +248,7 @@ for k, (name, offset) in enumerate(at.items()):
             zorder=0,
             arrowprops={"arrowstyle": "->", "color": plot.GREY, "shrinkA": 8, "shrinkB": 8},
         )
-ax.set(xlabel="microseconds", ylabel="uJ, high estimate", xlim=(65.5, 97), ylim=(38, 92))
+ax.set(xlabel="microseconds", ylabel="uJ, high estimate", xlim=(63, 101), ylim=(38, 92))
 ax.grid(alpha=0.3)
 plot.picture(
     fig,
