@@ -4,8 +4,10 @@ A notebook makes a figure, hands its Axes to these, and ends the cell with `pict
 """
 
 from refvit.plot.base import BLUE, GREY, LINES, axes, picture
+from refvit.plot.codesign import front
 from refvit.plot.costs import costs
 from refvit.plot.dataflow import dataflow
+from refvit.plot.datafree import gallery, spans
 from refvit.plot.kernels import families
 from refvit.plot.pictures import (
     attention,
@@ -30,6 +32,8 @@ __all__ = [
     "curves",
     "dataflow",
     "families",
+    "front",
+    "gallery",
     "heat",
     "histogram",
     "layers",
@@ -37,6 +41,7 @@ __all__ = [
     "patches",
     "picture",
     "ranges",
+    "spans",
     "token_grid",
     "windows",
 ]
