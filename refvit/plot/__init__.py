@@ -6,6 +6,7 @@ A notebook makes a figure, hands its Axes to these, and ends the cell with `pict
 from refvit.plot.base import BLUE, GREY, LINES, axes, picture
 from refvit.plot.costs import costs
 from refvit.plot.dataflow import dataflow
+from refvit.plot.grids import levels, sawtooth, staircase
 from refvit.plot.kernels import families
 from refvit.plot.pictures import (
     attention,
@@ -33,10 +34,13 @@ __all__ = [
     "heat",
     "histogram",
     "layers",
+    "levels",
     "pairs",
     "patches",
     "picture",
     "ranges",
+    "sawtooth",
+    "staircase",
     "token_grid",
     "windows",
 ]
