@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refvit import quant
 from refvit.course import draw
-from refvit.course.compare import closely, equal
+from refvit.course.compare import equal
 from refvit.course.exercise import Exercise, Wrong
-from refvit.course.nb02_laws import HALF_STEP, IDEMPOTENT, MONOTONE, ZERO
+from refvit.course.nb02_errors import HALF_STEP, NOISE
+from refvit.course.nb02_laws import IDEMPOTENT, MONOTONE, ZERO
 from refvit.course.nb02_more import AFFINE_CODES, AFFINE_GRID, GELU_CODES
 from refvit.testing.extra import st
 
@@ -83,44 +83,6 @@ SYMMETRIC = Exercise(
         Wrong("no_zero", "a division by a scale of 0 where all of x is 0",
               lambda x, bits: np.rint(x / (np.abs(x).max() / (2 ** (bits - 1) - 1))
                                       ).astype(np.int64)),
-    ),
-)  # fmt: skip
-
-
-def rounding_noise(scale: float) -> float:
-    """Predict the mean squared error of rounding to the multiples of `scale`, for values spread
-    evenly over many steps, none of them clipped."""
-    return scale**2 / 12
-
-
-def _measured_noise(scale: float) -> float:
-    x = (np.arange(64_000) + 0.5) / 1000 * scale - 32 * scale
-    error = quant.fake_quantize(x, quant.QParams(np.array(scale), bits=8)) - x
-    return float(np.square(error).mean())
-
-
-NOISE = Exercise(
-    id="nb02.rounding_noise",
-    title="a prediction: the mean squared error of rounding",
-    answer=rounding_noise,
-    cases=st.tuples(draw.scales()),
-    truth=_measured_noise,
-    judge=closely(1e-3),
-    returns="error",
-    hints=(
-        "Within one step the error takes every value from -scale/2 to scale/2, evenly.",
-        "The mean of e**2 over that interval is its integral divided by the length, scale.",
-    ),
-    wrong=(
-        Wrong("worst", "the square of the worst error, (scale/2)**2: most are smaller",
-              lambda scale: scale**2 / 4),
-        Wrong("rms", "the root of the mean square, which is asked for without the root",
-              lambda scale: scale / 12**0.5),
-        Wrong("truncation", "the error of truncation, which takes every value from 0 to scale",
-              lambda scale: scale**2 / 3),
-        Wrong("absolute", "the mean of |error|", lambda scale: scale / 4),
-        Wrong("linear", "a variance that grows with scale where it grows with its square",
-              lambda scale: scale / 12),
     ),
 )  # fmt: skip
 

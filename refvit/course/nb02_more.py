@@ -128,8 +128,8 @@ AFFINE_GRID = Exercise(
 def affine_codes(x: Array, scale: float, zero_point: int, bits: int) -> Array:
     """Return the codes of x [n] on an asymmetric grid, as int64: x / scale rounded, ties to even,
     then the zero point added, then clipped to [0, 2**bits - 1]."""
-    codes: Array = np.rint(x / scale) + zero_point
-    return np.clip(codes, 0, 2**bits - 1).astype(np.int64)
+    codes = np.rint(x / scale).astype(np.int64) + zero_point
+    return np.clip(codes, 0, 2**bits - 1)
 
 
 def _codes(x: Array, scale: float, zero_point: int, bits: int) -> Array:
