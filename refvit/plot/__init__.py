@@ -19,6 +19,7 @@ from refvit.plot.pictures import (
     ranges,
 )
 from refvit.plot.tokens import pairs, token_grid, windows
+from refvit.plot.weights import row_ranges, weight_map
 
 __all__ = [
     "BLUE",
@@ -39,8 +40,10 @@ __all__ = [
     "patches",
     "picture",
     "ranges",
+    "row_ranges",
     "sawtooth",
     "staircase",
     "token_grid",
+    "weight_map",
     "windows",
 ]
