@@ -36,16 +36,14 @@ def _scaled(x: Array, bits: int, top: int = 0, sign: bool = False) -> Array:
     return ratio
 
 
-def _tied(bits: int, halves: list[int], scale: float) -> tuple[Array, int]:
-    """Return a case with ties: its largest magnitude is the top code, so the scale is `scale`."""
-    top = 2 ** (bits - 1) - 1
+def _tied(bits: int, halves: list[int], scale: float, full: int = 0) -> tuple[Array, int]:
+    """Return a case with ties: its largest magnitude is `top` steps, so the scale is `scale`."""
+    top = 2 ** (bits - 1) - 1 + full
     inside = [scale * k / 2 for k in halves if abs(k) < 2 * top]
     return np.array([*inside, scale * top]), bits
 
 
-TIES = st.builds(
-    _tied, draw.bits(), st.lists(st.integers(-15, 15), min_size=1, max_size=5), draw.scales()
-)
+HALVES = st.lists(st.integers(-15, 15), min_size=1, max_size=5)
 
 
 def _in_any_order(found: Any, expected: Any, x: Array, bits: int) -> str:
@@ -59,7 +57,8 @@ SYMMETRIC = Exercise(
     id="nb02.symmetric",
     title="codes on a symmetric grid",
     answer=symmetric,
-    cases=st.tuples(draw.vectors(), draw.bits()) | TIES,
+    cases=st.tuples(draw.vectors(), draw.bits())
+    | st.builds(_tied, draw.bits(), HALVES, draw.scales()),
     returns="codes",
     judge=_in_any_order,
     hints=(
@@ -118,7 +117,8 @@ FULL = Exercise(
     id="nb02.full_range_codes",
     title="codes of the full range",
     answer=full_range_codes,
-    cases=st.tuples(draw.vectors(), draw.bits()),
+    cases=st.tuples(draw.vectors(), draw.bits())
+    | st.builds(_tied, draw.bits(), HALVES, draw.scales(), st.just(1)),
     returns="codes",
     hints=(
         "What is the code of max|x| itself when it is positive? There is no such code.",
@@ -135,6 +135,9 @@ FULL = Exercise(
               symmetric),
         Wrong("early", "a top of 2**(bits - 1) - 2: [-n, n - 1] with n = 2**(bits - 1) - 1",
               lambda x, bits: np.minimum(_clipped(x, bits), 2 ** (bits - 1) - 2)),
+        Wrong("half_up", "ties rounded upwards, floor(x + 1/2), where they go to even",
+              lambda x, bits: np.minimum(np.floor(_scaled(x, bits, 2 ** (bits - 1)) + 0.5),
+                                         2 ** (bits - 1) - 1).astype(np.int64)),
         Wrong("clip_first", "clipping before rounding",
               lambda x, bits: np.rint(np.clip(_scaled(x, bits, 2 ** (bits - 1)), -(2 ** (bits - 1)),
                                               2 ** (bits - 1) - 1)).astype(np.int64),

@@ -33,11 +33,13 @@ def _on_grid(codes: Array, scale: float, bits: int, least: int = 0) -> Array:
     return scale * np.clip(codes, least or -top, top)
 
 
-def _even(x: Array, scale: float, bits: int) -> Array:
+def nearest_even(x: Array, scale: float, bits: int) -> Array:
+    """Return x on the grid of the full range, ties to even."""
     return _on_grid(np.rint(x / scale), scale, bits, -(2 ** (bits - 1)))
 
 
-def _up(x: Array, scale: float, bits: int) -> Array:
+def nearest_up(x: Array, scale: float, bits: int) -> Array:
+    """Return x on the restricted grid, ties upwards: right as well."""
     return _on_grid(np.floor(x / scale + 0.5), scale, bits)
 
 
@@ -60,23 +62,24 @@ HALF_STEP = Exercise(
     ),
     edges=((np.array([3.5, -3.5]), 0.5, 4), (np.array([-1.0, 1.0, 0.5]), 1.0, 2)),
     tried=Tried(
-        right=(_even, _up),
+        right=(nearest_even, nearest_up),
         faulty=(
             Wrong("codes", "codes in place of reals", lambda x, scale, bits: np.rint(x / scale)),
             Wrong("rounds_down", "rounding down, which is off by up to a step",
                   lambda x, scale, bits: _on_grid(np.floor(x / scale), scale, bits)),
             Wrong("truncates", "rounding towards 0",
                   lambda x, scale, bits: _on_grid(np.trunc(x / scale), scale, bits)),
-            Wrong("clips_early", "a greatest code one too small, as in the first release of I-BERT",
-                  lambda x, scale, bits: np.minimum(_even(x, scale, bits),
+            Wrong("clips_early", "a greatest code one too small, as in the released I-BERT",
+                  lambda x, scale, bits: np.minimum(nearest_even(x, scale, bits),
                                                     scale * (2 ** (bits - 1) - 2))),
             Wrong("open_end", "an end that is left out: at the reach itself, and beyond it, 0",
                   lambda x, scale, bits: np.where(np.abs(x) < scale * (2 ** (bits - 1) - 1),
-                                                  _even(x, scale, bits), 0.0)),
+                                                  nearest_even(x, scale, bits), 0.0)),
             Wrong("coarse", "a step twice as wide",
                   lambda x, scale, bits: _on_grid(2 * np.rint(x / scale / 2), scale, bits)),
             Wrong("second_off", "a step too much in the second element",
-                  lambda x, scale, bits: _even(x, scale, bits) + scale * (np.arange(len(x)) == 1)),
+                  lambda x, scale, bits: nearest_even(x, scale, bits)
+                  + scale * (np.arange(len(x)) == 1)),
         ),
     ),
     wrong=(

@@ -51,12 +51,21 @@ def zero_is_exact(quantize: Any, x: Array, bits: int) -> bool:
     return bool(np.all(codes[x == 0] == 0))
 
 
+def cancelling(x: Array, bits: int) -> Array:
+    """Return codes that are 1 and -1 for each two zeros of x: faulty, though the sum is right."""
+    codes, zeros = nearest(x, bits), np.flatnonzero(x == 0)
+    pairs = len(zeros) // 2 * 2
+    codes[zeros[0:pairs:2]], codes[zeros[1:pairs:2]] = 1, -1
+    return codes
+
+
 ZERO = Exercise(
     id="nb02.zero_is_exact",
     title="a property: zero has the code zero",
     answer=zero_is_exact,
     cases=st.tuples(draw.vectors(), draw.bits()),
     returns="property",
+    edges=((np.array([0.0, 0.0, 1.0]), 3), (np.array([0.0, 0.5, 0.0]), 4)),
     hints=("x == 0 picks the elements that matter.", "All of their codes are 0: np.all."),
     tried=Tried(
         right=(nearest, full_range),
@@ -67,6 +76,7 @@ ZERO = Exercise(
                   lambda x, bits: nearest(x - x.min(), bits)),
             Wrong("one_more", "codes one too great behind the first element",
                   lambda x, bits: nearest(x, bits) + (np.arange(len(x)) > 0)),
+            Wrong("cancelling", "codes of 1 and -1 for each two zeros", cancelling),
             Wrong("downwards", "a zero that becomes -1 behind the first element",
                   lambda x, bits: nearest(x, bits) - ((x == 0) & (np.arange(len(x)) > 0))),
         ),
@@ -79,6 +89,10 @@ ZERO = Exercise(
               lambda quantize, x, bits: bool(x[0] != 0 or quantize(x, bits)[0] == 0)),
         Wrong("positive", "a code that is not above 0, where it has to be 0",
               lambda quantize, x, bits: bool(np.all(quantize(x, bits)[x == 0] <= 0))),
+        Wrong("sum", "a sum of codes, in which 1 and -1 cancel",
+              lambda quantize, x, bits: int(quantize(x, bits)[x == 0].sum()) == 0),
+        Wrong("of_zeros", "an x of zeros alone, where x as it is given was meant",
+              lambda quantize, x, bits: bool(np.all(quantize(np.zeros_like(x), bits) == 0))),
         Wrong("converse", "the converse: every code 0 came from 0.0, which small values break",
               lambda quantize, x, bits: bool(np.all(x[quantize(x, bits) == 0] == 0))),
         Wrong("everywhere", "codes that are all 0, also those of x other than 0",
@@ -150,6 +164,16 @@ def grid_is_idempotent(round_to: Any, x: Array, scale: float) -> bool:
     return bool(np.all(round_to(once, scale) == once))
 
 
+def multiples(x: Array, scale: float) -> Array:
+    """Return x rounded to the multiples of scale."""
+    return np.rint(x / scale) * scale
+
+
+def midpoints(x: Array, scale: float) -> Array:
+    """Return x rounded to the middle between two multiples of scale: a grid without 0."""
+    return (np.floor(x / scale) + 0.5) * scale
+
+
 IDEMPOTENT = Exercise(
     id="nb02.grid_is_idempotent",
     title="a property: rounding twice is rounding once",
@@ -158,8 +182,7 @@ IDEMPOTENT = Exercise(
     returns="property",
     hints=("Round x once and keep that; then round what you kept.", "Compare them exactly: ==."),
     tried=Tried(
-        right=(lambda x, scale: np.rint(x / scale) * scale,
-               lambda x, scale: (np.floor(x / scale) + 0.5) * scale),
+        right=(multiples, midpoints),
         faulty=(
             Wrong("creeps", "a step upwards every time",
                   lambda x, scale: (np.floor(x / scale) + 1) * scale),
@@ -169,6 +192,8 @@ IDEMPOTENT = Exercise(
             Wrong("second_creeps", "a step upwards in the second element",
                   lambda x, scale: np.rint(x / scale) * scale
                   + scale * (np.arange(len(x)) == 1)),
+            Wrong("drifts", "a step that misses the grid by a billionth of its way",
+                  lambda x, scale: x + (multiples(x, scale) - x) * (1 - 1e-9)),
             Wrong("swells", "a value twice as large every time",
                   lambda x, scale: 2 * np.rint(x / scale) * scale),
         ),
@@ -183,6 +208,9 @@ IDEMPOTENT = Exercise(
         Wrong("first", "a look at the first element only",
               lambda round_to, x, scale: bool(
                   round_to(round_to(x, scale), scale)[0] == round_to(x, scale)[0])),
+        Wrong("nearly", "results that are close, as np.allclose accepts, where they are the same",
+              lambda round_to, x, scale: bool(
+                  np.allclose(round_to(round_to(x, scale), scale), round_to(x, scale)))),
         Wrong("on_codes", "a second rounding of x / scale, which is no longer a value",
               lambda round_to, x, scale: bool(np.all(
                   round_to(round_to(x, scale) / scale, scale) == round_to(x, scale)))),

@@ -99,6 +99,8 @@ ROW_LEVELS = Exercise(
     wrong=(
         Wrong("floor", "a greatest code that is rounded down, where it is rounded to the nearest",
               lambda bits, ratio: 2 * int((2 ** (bits - 1) - 1) / ratio) + 1),
+        Wrong("half_up", "a greatest code whose ties go upwards, where they go to even",
+              lambda bits, ratio: 2 * int((2 ** (bits - 1) - 1) / ratio + 0.5) + 1),
         Wrong("no_zero", "codes above and below 0, without 0 itself",
               lambda bits, ratio: 2 * int(np.rint((2 ** (bits - 1) - 1) / ratio))),
         Wrong("one_side", "the codes from 0 up: a row has both signs",
@@ -143,7 +145,10 @@ SCALED_PRODUCT = Exercise(
     truth=_slowly,
     judge=closely(1e-9),
     returns="product",
-    edges=((np.full((2, 2), 127, np.int8), np.array([1.0, 0.5]), np.array([127, -1], np.int8)),),
+    edges=(
+        (np.full((1, 3), 127, np.int8), np.array([1.0]), np.full(3, 127, np.int8)),
+        (np.array([[1, 2], [3, 4]], np.int8), np.array([1.0, 0.5]), np.array([50, 1], np.int8)),
+    ),
     hints=(
         "codes.astype(np.int32) first; then @ sums over the columns.",
         "Every row has one sum and one scale: sums * scales.",
@@ -151,6 +156,10 @@ SCALED_PRODUCT = Exercise(
     wrong=(
         Wrong("wraps", "a sum in int8, which wraps beyond 127",
               lambda codes, scales, x: (codes @ x) * scales),
+        Wrong("products_wrap", "products in int8, which wrap beyond 127 before they are summed",
+              lambda codes, scales, x: (codes * x).sum(1) * scales),
+        Wrong("wraps_later", "a sum in int16, which wraps beyond 32767",
+              lambda codes, scales, x: (codes.astype(np.int16) @ x.astype(np.int16)) * scales),
         Wrong("on_columns", "scales multiplied to x, whose elements belong to columns",
               lambda codes, scales, x: codes.astype(np.int32) @ (x * scales)),
         Wrong("unscaled", "sums without their scales",

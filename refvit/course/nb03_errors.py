@@ -32,11 +32,13 @@ def _with(w: Array, largest: Array, bits: int, way: Any = np.rint) -> Array:
     return rounded
 
 
-def _by_rows(w: Array, bits: int) -> Array:
+def by_rows(w: Array, bits: int) -> Array:
+    """Return w rounded with a scale for every row."""
     return _with(w, np.abs(w).max(1, keepdims=True), bits)
 
 
-def _by_pairs(w: Array, bits: int) -> Array:
+def by_pairs(w: Array, bits: int) -> Array:
+    """Return w rounded with a scale for every two weights of a row: finer, and right as well."""
     q = quant.symmetric(quant.grouped(w, 2), bits, axis=0, group=2)
     return quant.fake_quantize(w, q)
 
@@ -50,15 +52,15 @@ ROW_ERRORS = Exercise(
     id="nb03.row_errors_are_bounded",
     title="a property: each row is off by half of its own step",
     answer=row_errors_are_bounded,
-    cases=st.tuples(draw.matrices(), draw.bits()),
+    cases=st.tuples(draw.matrices((1, 4), (1, 3)), draw.bits()),
     returns="property",
-    edges=((np.array([[7.0, 3.5], [0.5, 0.25]]), 4),),
+    edges=((np.array([[7.0, 3.5], [0.5, 0.25]]), 4), (np.array([[3.0, 0.0], [2.0, 1.0]]), 3)),
     hints=(
         "np.abs(w).max(axis=1, keepdims=True) has the shape [R, 1], which goes with every column.",
         "The bound is half of the step, and every single error has to keep it.",
     ),
     tried=Tried(
-        right=(_by_rows, _by_pairs),
+        right=(by_rows, by_pairs),
         faulty=(
             Wrong("by_tensor", "one scale for the whole tensor",
                   lambda w, bits: _with(w, np.abs(w).max(), bits)),
@@ -68,6 +70,9 @@ ROW_ERRORS = Exercise(
                   lambda w, bits: _with(w, np.abs(w).max(1, keepdims=True), bits, np.trunc)),
             Wrong("downwards", "scales of rows, and rounding down",
                   lambda w, bits: _with(w, np.abs(w).max(1, keepdims=True), bits, np.floor)),
+            Wrong("late", "scales of rows, and rounding up only from three quarters on",
+                  lambda w, bits: _with(w, np.abs(w).max(1, keepdims=True), bits,
+                                        lambda x: np.copysign(np.floor(np.abs(x) + 0.25), x))),
             Wrong("coarse", "scales of rows, each four times too large",
                   lambda w, bits: _with(w, 4 * np.abs(w).max(1, keepdims=True), bits)),
         ),
@@ -84,6 +89,14 @@ ROW_ERRORS = Exercise(
         Wrong("signed", "an error with its sign, so that any error downwards is accepted",
               lambda round_to, w, bits: bool(np.all((round_to(w, bits) - w) <= np.abs(w).max(
                   1, keepdims=True) / (2 ** (bits - 1) - 1) / 2 * (1 + 1e-9)))),
+        Wrong("mean", "a bound on the mean error of a row, above which single ones may be",
+              lambda round_to, w, bits: bool(np.all(
+                  np.abs(round_to(w, bits) - w).mean(1)
+                  <= np.abs(w).max(1) / (2 ** (bits - 1) - 1) / 2 * (1 + 1e-9)))),
+        Wrong("full_range", "a step of max|row| / 2**(bits - 1), which is smaller than needed",
+              lambda round_to, w, bits: bool(np.all(
+                  np.abs(round_to(w, bits) - w)
+                  <= np.abs(w).max(1, keepdims=True) / 2 ** (bits - 1) / 2 * (1 + 1e-9)))),
         Wrong("less_than_tensor", "a comparison of summed squares, in which rows may be unlucky",
               lambda round_to, w, bits: bool(
                   np.square(round_to(w, bits) - w).sum()
@@ -102,7 +115,7 @@ def unlucky_weights() -> Array:
 def _squares(w: Array) -> tuple[float, float]:
     """Return the summed squared errors at 3 bits by rows, and with one scale."""
     one = _with(w, np.abs(w).max(), 3)
-    return float(np.square(_by_rows(w, 3) - w).sum()), float(np.square(one - w).sum())
+    return float(np.square(by_rows(w, 3) - w).sum()), float(np.square(one - w).sum())
 
 
 def _is_unlucky(found: Any, expected: Any) -> str:
@@ -122,7 +135,7 @@ UNLUCKY = Exercise(
     title="weights that prefer one scale",
     answer=unlucky_weights,
     cases=st.tuples(),
-    truth=lambda: "more by rows",
+    truth=lambda: "a larger error by rows",
     judge=_is_unlucky,
     returns="weights",
     hints=(

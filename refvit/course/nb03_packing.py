@@ -151,11 +151,13 @@ def _pairs() -> st.SearchStrategy[tuple[Array, Array]]:
     return st.builds(changed, CODES, st.integers(0, 5), INT4)
 
 
-def _plain(codes: Array) -> Array:
+def lower_first(codes: Array) -> Array:
+    """Return codes packed as in this notebook."""
     return quant.pack(codes, 4)
 
 
-def _other_order(codes: Array) -> Array:
+def upper_first(codes: Array) -> Array:
+    """Return codes packed in the other order, which loses nothing either."""
     return (_low(codes)[0::2] << 4) | _low(codes)[1::2]
 
 
@@ -174,15 +176,15 @@ TELLS_APART = Exercise(
         "Two things are either both the same or both different: the two answers are equal.",
     ),
     tried=Tried(
-        right=(_plain, _other_order),
+        right=(lower_first, upper_first),
         faulty=(
             Wrong("unmasked", "a negative first code that spoils the second", _unmasked),
             Wrong("magnitudes", "codes without their sign",
-                  lambda codes: _plain(np.minimum(np.abs(codes), 7).astype(np.int8))),
+                  lambda codes: lower_first(np.minimum(np.abs(codes), 7).astype(np.int8))),
             Wrong("saturates", "a least code of -7: -8 becomes it",
-                  lambda codes: _plain(np.maximum(codes, -7))),
+                  lambda codes: lower_first(np.maximum(codes, -7))),
             Wrong("drops_odd", "a last code without partner that is lost",
-                  lambda codes: _plain(codes[: len(codes) // 2 * 2])),
+                  lambda codes: lower_first(codes[: len(codes) // 2 * 2])),
             Wrong("sums", "the sum of each two",
                   lambda codes: np.add.reduceat(codes, np.arange(0, len(codes), 2)).view(np.uint8)),
         ),
