@@ -19,7 +19,7 @@ Array = NDArray[Any]
 
 
 def symmetric(x: Array, bits: int) -> Array:
-    """Return the codes of x [n] on a symmetric grid of `bits` bits (2 to 8), as int64.
+    """Return the codes of x [n], n >= 1, on a symmetric grid of `bits` bits (2 to 8), as int64.
 
     The scale is max|x| / (2**(bits - 1) - 1), or 1 where x is all zero; a code is x / scale rounded
     to the nearest integer, ties to even.
@@ -87,7 +87,7 @@ SYMMETRIC = Exercise(
 
 
 def full_range_codes(x: Array, bits: int) -> Array:
-    """Return the codes of x [n] on the grid that uses all 2**bits codes (bits 2 to 8), as int64.
+    """Return the codes of x [n], n >= 1, on the grid of all 2**bits codes (bits 2 to 8), as int64.
 
     The scale is max|x| / 2**(bits - 1), or 1 where x is all zero; a code is x / scale rounded, ties
     to even, and clipped to [-2**(bits - 1), 2**(bits - 1) - 1].

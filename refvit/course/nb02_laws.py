@@ -43,7 +43,8 @@ def truncating(x: Array, bits: int) -> Array:
 
 
 def zero_is_exact(quantize: Any, x: Array, bits: int) -> bool:
-    """Return whether quantize(x, bits), which returns codes [n], gives every 0.0 of x the code 0.
+    """Return whether quantize(x, bits), which returns codes [n], gives every 0.0 of x the code 0;
+    an x without any 0.0 keeps the law.
 
     This is a property: true of every symmetric quantizer, and false of a faulty one for some x.
     """
