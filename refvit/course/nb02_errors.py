@@ -60,7 +60,10 @@ HALF_STEP = Exercise(
         "The error has two signs: np.abs. It may be scale / 2 exactly, on a tie.",
         "np.abs(x) <= reach picks the elements that the law is about.",
     ),
-    edges=((np.array([3.5, -3.5]), 0.5, 4), (np.array([-1.0, 1.0, 0.5]), 1.0, 2)),
+    edges=(
+        (nearest_even, np.array([3.5, -3.5]), 0.5, 4),
+        (nearest_up, np.array([-1.0, 1.0, 0.5]), 1.0, 2),
+    ),
     tried=Tried(
         right=(nearest_even, nearest_up),
         faulty=(

@@ -66,7 +66,7 @@ ZERO = Exercise(
     answer=zero_is_exact,
     cases=st.tuples(draw.vectors(), draw.bits()),
     returns="property",
-    edges=((np.array([0.0, 0.0, 1.0]), 3), (np.array([0.0, 0.5, 0.0]), 4)),
+    edges=((nearest, np.array([0.0, 0.0, 1.0]), 3), (full_range, np.array([0.0, 0.5, 0.0]), 4)),
     hints=("x == 0 picks the elements that matter.", "All of their codes are 0: np.all."),
     tried=Tried(
         right=(nearest, full_range),

@@ -54,7 +54,10 @@ ROW_ERRORS = Exercise(
     answer=row_errors_are_bounded,
     cases=st.tuples(draw.matrices((1, 4), (1, 3)), draw.bits()),
     returns="property",
-    edges=((np.array([[7.0, 3.5], [0.5, 0.25]]), 4), (np.array([[3.0, 0.0], [2.0, 1.0]]), 3)),
+    edges=(
+        (by_rows, np.array([[7.0, 3.5], [0.5, 0.25]]), 4),
+        (by_rows, np.array([[3.0, 0.0], [2.0, 1.0]]), 3),
+    ),
     hints=(
         "np.abs(w).max(axis=1, keepdims=True) has the shape [R, 1], which goes with every column.",
         "The bound is half of the step, and every single error has to keep it.",
