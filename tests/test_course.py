@@ -86,3 +86,17 @@ def test_cases_are_the_same_every_time():
     first = drawn(exercise)
     drawn.__globals__["_drawn"].cache_clear()
     assert repr(first) == repr(drawn(exercise))
+
+
+def test_edges_are_whole_cases_and_come_first():
+    for exercise in (e for e in ALL if e.edges):
+        assert repr(drawn(exercise)[: len(exercise.edges)]) == repr(list(exercise.edges))
+        assert {len(edge) for edge in exercise.edges} == {len(exercise.arguments())}
+        right = exercise.tried and exercise.tried.right
+        assert not right or all(edge[0] in right for edge in exercise.edges)
+
+
+def test_a_property_may_answer_with_the_booleans_of_numpy():
+    for exercise in (e for e in ALL if e.tried is not None):
+        verdict = judge(exercise, lambda *case, answer=exercise.answer: np.bool_(answer(*case)))
+        assert verdict.passed, str(verdict)

@@ -15,7 +15,7 @@ Case = tuple[Any, ...]
 
 
 def drawn(exercise: Exercise) -> list[Case]:
-    """Return the cases of an exercise: a hundred that are drawn, then its edges; for a prediction,
+    """Return the cases of an exercise: its edges, then a hundred that are drawn; for a prediction,
     which has no arguments, one."""
     return list(_drawn(exercise))
 
@@ -26,7 +26,7 @@ def _drawn(exercise: Exercise) -> tuple[Case, ...]:
         return ((),)
     found: list[Case] = []
     explored(exercise, found.append, (hypothesis.Phase.generate,))
-    return (*found, *exercise.edges)
+    return (*exercise.edges, *found)
 
 
 def explored(exercise: Exercise, law: Callable[[Case], Any], phases: Sequence[Any]) -> None:

@@ -28,7 +28,7 @@ NOTEBOOKS = (
     Notebook(0, "00_tour", "A tour in five minutes", 15),
     Notebook(1, "01_vit_by_hand", "A ViT by hand", 75),
     Notebook(2, "02_quantizers", "Linear quantizers", 60),
-    Notebook(3, "03_granularity", "Granularity", 45),
+    Notebook(3, "03_granularity", "Granularity", 60),
     Notebook(4, "04_calibration", "Calibration", 60),
     Notebook(5, "05_why_vits_are_hard", "Why ViTs are hard", 60),
     Notebook(6, "06_ptq", "Post-training quantization, end to end", 60),

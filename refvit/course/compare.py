@@ -61,7 +61,8 @@ def _scalars(found: Any, expected: Any, within: float) -> str:
         found = found[()]
     if isinstance(expected, bool | np.bool_):
         if not isinstance(found, bool | np.bool_):
-            return f"it is {_a(found)}, expected True or False"
+            cure = ": np.all(...) makes one" if isinstance(found, np.ndarray) else ""
+            return f"it is {_a(found)}, expected True or False{cure}"
         return "" if found == expected else f"it is {bool(found)}, expected {bool(expected)}"
     if isinstance(expected, WHOLE):
         if isinstance(found, bool | np.bool_) or not isinstance(found, WHOLE):

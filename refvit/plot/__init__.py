@@ -8,6 +8,7 @@ from refvit.plot.codesign import front
 from refvit.plot.costs import costs
 from refvit.plot.dataflow import dataflow
 from refvit.plot.datafree import gallery, spans
+from refvit.plot.grids import levels, sawtooth, staircase
 from refvit.plot.kernels import families
 from refvit.plot.pictures import (
     attention,
@@ -20,6 +21,7 @@ from refvit.plot.pictures import (
     ranges,
 )
 from refvit.plot.tokens import pairs, token_grid, windows
+from refvit.plot.weights import row_ranges, weight_map
 
 __all__ = [
     "BLUE",
@@ -37,11 +39,16 @@ __all__ = [
     "heat",
     "histogram",
     "layers",
+    "levels",
     "pairs",
     "patches",
     "picture",
     "ranges",
+    "row_ranges",
+    "sawtooth",
     "spans",
+    "staircase",
     "token_grid",
+    "weight_map",
     "windows",
 ]

@@ -25,7 +25,7 @@ from refvit.quant.log_sqrt2 import LogSqrt2Grid
 from refvit.quant.mixed import Sensitivity, allocate, greedy, mixed_precision, sensitivity
 from refvit.quant.noisy import NoisyGrid, fold_noise, noisy
 from refvit.quant.observers import OBSERVERS, Calibration, observer
-from refvit.quant.outliers import inject_outliers, smooth
+from refvit.quant.outliers import inject_outliers, smooth, stretch_queries
 from refvit.quant.packing import pack, packed_bytes, unpack
 from refvit.quant.ptf import PowerOfTwoFactor
 from refvit.quant.ptq import QuantizedModel, sites_of
@@ -95,6 +95,7 @@ __all__ = [
     "sensitivity",
     "sites_of",
     "smooth",
+    "stretch_queries",
     "symmetric",
     "synthesize",
     "unpack",

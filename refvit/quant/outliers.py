@@ -3,6 +3,7 @@
 One grid for a whole tensor covers its largest channel, and the others share what codes are left.
 Large ViTs have such channels (Du, Gong and Chu, section II); a small trained one gets them from
 `inject_outliers`, with its accuracy in float as before. `smooth` moves them into the weights.
+`stretch_queries` makes rows of weights unequal instead, which scales of rows take back.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from refvit.matching import expects
 from refvit.model import Model
+from refvit.params import Params
 from refvit.quant.folding import Fold, channel_ranges, rewrite
 
 FloatArray = NDArray[Any]
@@ -47,6 +49,46 @@ def inject_outliers(model: Model, factor: float, channels: int = 3, seed: int = 
 
     worse = rewrite(model, choose)
     return replace(worse, source=f"{model.source}, outliers x {factor:g}")  # results tell it apart
+
+
+def stretch_queries(model: Model, factor: float, rows: int = 3, seed: int = 0) -> Model:
+    """Return `model` with `rows` rows of every query projection, drawn by `seed`, `factor` times as
+    large, and the same rows of the key projection as much smaller.
+
+    A score sums products of a query's channel with the same channel of a key, so the float function
+    is unchanged; with a power of two, and no overflow, every score is the same float. Raises
+    ValueError for a factor that is not positive, more rows than there are, or a model that
+    normalises queries and keys.
+
+    >>> import refvit
+    >>> model = refvit.random("nano_vit")
+    >>> worse = stretch_queries(model, factor=64)
+    >>> np.unique(worse.params.blocks[0].attn.q.weight / model.params.blocks[0].attn.q.weight)
+    array([ 1., 64.], dtype=float32)
+    """
+    expects(model, Model, "stretch_queries")
+    if not 0 < factor < np.inf:
+        raise ValueError(f"a factor is positive and finite; got {factor}")
+    if getattr(model.config, "qk_norm", False):
+        raise ValueError("queries and keys that are normalised cannot be stretched")
+    rng, tensors = np.random.default_rng(seed), dict(model.params.items())
+    for query in [name.removesuffix(".weight") for name in tensors if ".q.weight" in name]:
+        width = len(tensors[f"{query}.weight"])
+        if not 0 <= rows <= width:
+            raise ValueError(f"{query} has {width} rows; asked for {rows}")
+        chosen = rng.choice(width, rows, replace=False)
+        for site, by in ((query, factor), (f"{query.removesuffix('.q')}.k", 1 / factor)):
+            for name in (f"{site}.weight", f"{site}.bias"):
+                if name in tensors:
+                    tensors[name] = scaled_rows(tensors[name], chosen, by)
+    return replace(model, params=Params(tensors), source=f"{model.source}, queries x {factor:g}")
+
+
+def scaled_rows(tensor: FloatArray, rows: NDArray[Any], by: float) -> FloatArray:
+    """Return a copy of a tensor whose `rows` along the first axis are multiplied."""
+    copy = tensor.copy()
+    copy[rows] *= by
+    return copy
 
 
 def smooth(model: Model, pixels: NDArray[Any], alpha: float = 0.5) -> Model:
