@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import refvit
 from refvit.course import WrongAnswer, draw, verdict
+from refvit.course.catalogue import find
 from refvit.course.compare import closely, equal
 from refvit.course.exercise import Exercise, Wrong
 from refvit.course.judge import judge
@@ -177,15 +178,13 @@ def test_no_answer_can_reach_into_the_cases():
 
 
 def test_check_raises_and_notes_only_what_is_right(own_progress):
-    right = verdict("nb02.symmetric", refvit.course.catalogue.find("nb02.symmetric").answer)
+    right = verdict("nb02.symmetric", find("nb02.symmetric").answer)
     assert right.passed
     assert not own_progress.exists()
     with pytest.raises(WrongAnswer, match=r"nb02.symmetric: codes .* for x = "):
         refvit.check("nb02.symmetric", lambda x, bits: x.astype(np.int64))
     assert not own_progress.exists()
-    assert refvit.check(
-        "nb02.symmetric", refvit.course.catalogue.find("nb02.symmetric").answer
-    ).passed
+    assert refvit.check("nb02.symmetric", find("nb02.symmetric").answer).passed
     assert list(solved()) == ["nb02.symmetric"]
 
 
@@ -207,7 +206,7 @@ def test_progress_survives_what_happens_to_its_file(own_progress):
 def test_progress_that_cannot_be_kept_is_said_and_the_answer_still_right(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("REFVIT_PROGRESS", str(tmp_path / "file" / "progress"))
-    answer = refvit.course.catalogue.find("nb02.symmetric").answer
+    answer = find("nb02.symmetric").answer
     assert "progress is not kept" in str(refvit.check("nb02.symmetric", answer))
 
 
