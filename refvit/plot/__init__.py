@@ -3,6 +3,7 @@
 A notebook makes a figure, hands its Axes to these, and ends the cell with `picture(fig, alt)`.
 """
 
+from refvit.plot.accelerator import energy, gantt, grid, roof, units
 from refvit.plot.base import BLUE, GREY, LINES, axes, picture
 from refvit.plot.costs import costs
 from refvit.plot.dataflow import dataflow
@@ -29,7 +30,10 @@ __all__ = [
     "costs",
     "curves",
     "dataflow",
+    "energy",
     "families",
+    "gantt",
+    "grid",
     "heat",
     "histogram",
     "layers",
@@ -37,6 +41,8 @@ __all__ = [
     "patches",
     "picture",
     "ranges",
+    "roof",
     "token_grid",
+    "units",
     "windows",
 ]
