@@ -86,3 +86,10 @@ def test_cases_are_the_same_every_time():
     first = drawn(exercise)
     drawn.__globals__["_drawn"].cache_clear()
     assert repr(first) == repr(drawn(exercise))
+
+
+def test_edges_come_first_and_those_of_a_property_meet_what_is_right():
+    for exercise in (e for e in ALL if e.edges):
+        right = [()] if exercise.tried is None else [(fn,) for fn in exercise.tried.right]
+        edges = [(*fn, *edge) for edge in exercise.edges for fn in right]
+        assert repr(drawn(exercise)[: len(edges)]) == repr(edges)

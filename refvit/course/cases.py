@@ -15,8 +15,8 @@ Case = tuple[Any, ...]
 
 
 def drawn(exercise: Exercise) -> list[Case]:
-    """Return the cases of an exercise: a hundred that are drawn, then its edges; for a prediction,
-    which has no arguments, one."""
+    """Return the cases of an exercise: its edges, then a hundred that are drawn; for a prediction,
+    which has no arguments, one. A property meets every function that is right on each edge."""
     return list(_drawn(exercise))
 
 
@@ -26,7 +26,10 @@ def _drawn(exercise: Exercise) -> tuple[Case, ...]:
         return ((),)
     found: list[Case] = []
     explored(exercise, found.append, (hypothesis.Phase.generate,))
-    return (*found, *exercise.edges)
+    if exercise.tried is None:
+        return (*exercise.edges, *found)
+    edges = ((fn, *edge) for edge in exercise.edges for fn in exercise.tried.right)
+    return (*edges, *found)
 
 
 def explored(exercise: Exercise, law: Callable[[Case], Any], phases: Sequence[Any]) -> None:
