@@ -159,8 +159,8 @@ def best_upgrade() -> str:
 @cache
 def upgraded(name: str) -> int:
     """Return the cycles of DeiT-Tiny on edge32 with that upgrade."""
-    recipe = "w4a8" if name == "codes" else "w8a8"
     about = {"base": "edge32", **UPGRADES.get(name, {})}
+    recipe = "w4a8" if name == "codes" else None
     report = refvit.simulate("deit_tiny", about, recipe=recipe)
     return int(report.totals["cycles"])
 

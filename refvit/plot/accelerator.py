@@ -20,7 +20,7 @@ DOES = {"load": (LINES[1], "", "load"), "compute": (BLUE, "", "compute"),
 UNITS = {"DRAM port": LINES[1], "array": BLUE, "vector unit": LINES[3], "host": LINES[4]}
 PARTS = {"array": ("array: MACs, registers", ""), "sram": ("SRAM", "///"), "dram": ("DRAM", ""),
          "vector": ("vector unit", "xx")}  # fmt: skip
-PAPER = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5}  # behind a label
+PAPER = {"facecolor": "white", "edgecolor": "none", "alpha": 1.0, "pad": 0.5}  # behind a label
 
 
 def roof(roofline: Roofline, report: Report | None = None, ax: Any = None) -> Any:
@@ -47,7 +47,7 @@ def roof(roofline: Roofline, report: Report | None = None, ax: Any = None) -> An
             places[name] = min(reach, right * 0.8), dot.ops / row.us / 1e3
             ax.plot(*zip(at, places[name], strict=True), "-", color=colour, linewidth=1, alpha=0.5)
             ax.plot(*places[name], mark, color=colour, markersize=6)
-    _name_dots(ax, places, roofline.ridge)
+    _name_dots(ax, places, roofline)
     _explain_dots(ax, roofline, report is not None)
     return ax
 
@@ -58,8 +58,9 @@ def _height(roofline: Roofline, intensity: Any) -> Any:
     return np.minimum(1, intensity / roofline.ridge) * peak
 
 
-def _name_dots(ax: Any, places: Mapping[str, tuple[float, float]], ridge: float) -> None:
-    """Name the dots, with one label for those that lie together: below them, where no roof is."""
+def _name_dots(ax: Any, places: Mapping[str, tuple[float, float]], roofline: Roofline) -> None:
+    """Name the dots, with one label for those that lie together: below them, where no roof is, or
+    above the flat part of it."""
     groups: list[tuple[float, float, list[str]]] = []
     for name, (x, y) in sorted(places.items(), key=lambda item: item[1]):
         short = name.rpartition(".")[2]
@@ -68,8 +69,10 @@ def _name_dots(ax: Any, places: Mapping[str, tuple[float, float]], ridge: float)
         else:
             groups.append((x, y, [short]))
     for x, y, names in groups:
-        side, ha = (-9, "right") if x > 4 * ridge else (9, "left")
-        ax.annotate(", ".join(dict.fromkeys(names)), (x, y), (side, -9), ha=ha, fontsize=9,
+        flat = x > roofline.ridge and y > _height(roofline, x) / 2
+        right = (-9, -9, "right") if x > 4 * roofline.ridge else (9, -9, "left")
+        side, down, ha = (0, 14, "center") if flat else right
+        ax.annotate(", ".join(dict.fromkeys(names)), (x, y), (side, down), ha=ha, fontsize=9,
                     textcoords="offset points", bbox=PAPER)  # fmt: skip
 
 
@@ -80,10 +83,10 @@ def _explain_dots(ax: Any, roofline: Roofline, reached: bool) -> None:
     if reached:
         ax.plot([], [], "o", color="black", label="full: as simulated")
     ax.legend(frameon=False, fontsize=9, loc="upper left")
-    ax.set(xscale="log", yscale="log", xlabel="operations a byte",
-           ylabel="10⁹ operations a second")  # fmt: skip
+    ax.set(xscale="log", yscale="log", ylim=(None, 3 * _height(roofline, np.inf)))
+    ax.set(xlabel="operations a byte", ylabel="10⁹ operations a second")
     x, y = roofline.ridge, ax.get_ylim()[0] * 1.3
-    ax.text(x * 1.1, y, f"ridge {x:.0f}, then compute bound", fontsize=9)
+    ax.text(x * 1.1, y, f"ridge {x:.0f}\ncompute bound", fontsize=9)
     ax.text(x / 1.1, y, "memory bound", fontsize=9, ha="right")
 
 
@@ -108,7 +111,7 @@ def grid(line: Timeline, ax: Any = None) -> Any:
     ax.set_yticks(np.arange(rows * cols) + 0.5, names, fontsize=9)
     ax.set(xlim=(0, cycles), ylim=(rows * cols + 0.5 * cols + 0.5, 0), xlabel="cycle")
     ax.locator_params(axis="x", integer=True)
-    ax.legend(frameon=False, fontsize=9, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1))
+    ax.legend(frameon=False, fontsize=9, ncols=3, loc="lower right", bbox_to_anchor=(1, 1))
     return ax
 
 
