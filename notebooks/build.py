@@ -42,11 +42,23 @@ def cells(source, write):
             found.append(nbformat.v4.new_code_cell(write(exercise)))
             found.append(nbformat.v4.new_code_cell(checked(exercise)))
             found[-1]["metadata"]["tags"] = ["exercise"]
+            grading(exercise.id.replace(".", "-"), *found[-2:])
         else:
             found.append(nbformat.v4.new_code_cell(body.strip()))
     for number, cell in enumerate(found):
         cell["id"] = f"cell-{number}"
     return found
+
+
+def grading(name, answer, check):
+    """Tell nbgrader which cell is the answer, and that the one that checks it is worth a point."""
+    about = {"schema_version": 3, "task": False}
+    answer["metadata"]["nbgrader"] = about | {
+        "grade_id": name, "grade": False, "solution": True, "locked": False
+    }  # fmt: skip
+    check["metadata"]["nbgrader"] = about | {
+        "grade_id": f"{name}-check", "grade": True, "solution": False, "locked": True, "points": 1
+    }  # fmt: skip
 
 
 def notebook(source, write):
