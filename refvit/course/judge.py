@@ -37,15 +37,18 @@ class Enough(BaseException):
     """Ends the shrinking: its time is over, or an answer does not end."""
 
 
-def judge(exercise: Exercise, answer: Any) -> Verdict:
-    """Return what is to be said about an answer; never raises for anything that the answer does."""
+def judge(exercise: Exercise, answer: Any, shrinking: float = SHRINKING) -> Verdict:
+    """Return what is to be said about an answer; never raises for anything that the answer does.
+
+    A case that fails is made smaller for `shrinking` seconds at most.
+    """
     if not callable(answer) and not exercise.arguments():
         answer = functools.partial(_value, answer)
     misfit = _misfit(exercise, answer)
     if misfit:
         return Verdict(exercise.id, False, 0, misfit, exercise.returns, hints=len(exercise.hints))
     guard = Guard()
-    work = Work(exercise, answer, guard)
+    work = Work(exercise, answer, guard, shrinking)
     return within_time(guard, work.verdict, work.late)
 
 
@@ -73,8 +76,11 @@ def _misfit(exercise: Exercise, answer: Any) -> str:
 class Work:
     """One answer to one exercise, under judgement."""
 
-    def __init__(self, exercise: Exercise, answer: Answer, guard: Guard) -> None:
+    def __init__(
+        self, exercise: Exercise, answer: Answer, guard: Guard, shrinking: float = SHRINKING
+    ) -> None:
         self.exercise, self.answer, self.guard = exercise, answer, guard
+        self.shrinking = shrinking
         self.smallest: tuple[Case, Fault, str] | None = None
         self.ran = 0
 
@@ -99,7 +105,7 @@ class Work:
 
     def shrink(self) -> None:
         """Look for a smaller case that fails, for a while."""
-        ends = time.monotonic() + SHRINKING
+        ends = time.monotonic() + self.shrinking
 
         def law(case: Case) -> None:
             if time.monotonic() > ends:
