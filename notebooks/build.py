@@ -98,7 +98,7 @@ def joined(outputs):
 
 
 def sources_of(made):
-    return [(cell.cell_type, cell.source) for cell in made.cells]
+    return [(cell.cell_type, cell.source, cell.metadata.get("nbgrader")) for cell in made.cells]
 
 
 def compared(target, made):
