@@ -124,7 +124,7 @@ CYCLES = Exercise(
         Wrong("K_streams", "K as the time of a fold: here K lies along the rows, and M streams",
               lambda M, K, N, rows, cols:
               -(-M // rows) * -(-N // cols) * (2 * rows + cols + K - 2)),
-        Wrong("skew", "a skew of rows + cols: from the first PE to the last there are rows - 1 steps "
+        Wrong("skew", "a skew of rows + cols: from the first PE to the last it is rows - 1 steps "
               "down and cols - 1 to the right",
               lambda M, K, N, rows, cols: -(-K // rows) * -(-N // cols) * (2 * rows + cols + M)),
         Wrong("overlapped", "one fill and one drain for all folds, which here follow each other",
