@@ -52,7 +52,7 @@ def test_the_example_is_an_exercise_with_its_mutants_in_ten_lines(example):
         assert not verdict.passed
         assert verdict.diagnosis == wrong.says, str(verdict)
     lines = blocks("python")[0].splitlines()
-    assert lines[-1] == ")"
+    assert lines[-1] == ")  # fmt: skip"
     assert len(lines) - lines.index("SPREAD = Exercise(") == 10
     assert max(map(len, lines)) <= 100
 

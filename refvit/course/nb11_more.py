@@ -78,8 +78,8 @@ TILED = Exercise(
               lambda M, K, N, m, n: M * K + K * N + M * N),
         Wrong("always", "A loaded again for every strip, though a single piece stays where it is",
               reloading),
-        Wrong("both", "both operands loaded again: B stays while the pieces of A pass, and a single "
-              "piece of A stays for good",
+        Wrong("both", "both operands loaded again: B stays while the pieces of A pass, and a "
+              "single piece of A stays for good",
               lambda M, K, N, m, n: M * K * -(-N // n) + K * N * -(-M // m) + M * N),
         Wrong("padded", "tiles at the edge moved at full size: the last ones may be smaller",
               _padded),
