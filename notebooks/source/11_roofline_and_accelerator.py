@@ -58,8 +58,8 @@ assert round(refvit.roofline("vit_base", "a100-40g", 16).ridge) == round(312e12 
 # ## 2. What a layer asks for
 #
 # **Which layers of a ViT lie left of the ridge?** Nearly all work is matrix products (GEMMs)
-# $[M, K] \times [K, N]$: $M$ tokens, $K$ inputs, $N$ outputs. With 8-bit codes, and every operand
-# and result moved once,
+# $[M, K] \times [K, N]$: $M$ tokens, $K$ inputs, $N$ outputs. Let their elements be 8-bit *codes*,
+# integers that stand for reals (notebook 02), and every operand and result move once. Then
 #
 # $$I = \frac{2\,M K N}{M K + K N + M N}.$$
 #
@@ -79,7 +79,10 @@ for name in ("deit_tiny", "deit_small", "vit_base"):
     roof = refvit.roofline(name, "edge32", bits=8)
     bound = f"{roof.memory_bound:4.0%} of its time bound by memory"
     print(f"{name:<10} {roof.intensity:4.0f} operations a byte, {bound}")
+products = sum(dots[layer.name].ops for layer in workload("deit_tiny") if layer.M)
+print(f"deit_tiny: {products / tiny.ops:.1%} of the operations are in GEMMs")
 assert tiny.memory_bound == 1
+assert workload("vit_base")[3].K == 4 * workload("deit_tiny")[3].K  # four times as wide
 assert roof.memory_bound < 0.5
 
 # %%
@@ -155,8 +158,9 @@ M, K, N = 197, 192, 576  # q, k and v of DeiT-Tiny
 for size in (8, 16, 32, 64, 128):
     series = gemm_cycles(M, K, N, size, size)
     stream = gemm_cycles(M, K, N, size, size, overlap=True)
-    used = [f"{M * K * N / (size * size * cycles):4.0%}" for cycles in (series, stream)]
-    print(f"{size:>3} x {size:<3}: {series:>7,} in series, {stream:>7,} overlapped; used {used}")
+    used, better = (M * K * N / (size * size * cycles) for cycles in (series, stream))
+    print(f"{size:>3} x {size:<3}: {series:>7,} cycles in series ({used:3.0%} used),", end=" ")
+    print(f"{stream:>7,} overlapped ({better:3.0%})")
 assert series / stream > 2
 
 # %% [markdown]
@@ -201,6 +205,7 @@ for (name, found), colour in zip(moved.items(), plot.LINES, strict=False):
     dram, least = np.array(found).T / 1000
     ax.plot(sizes / 1024, dram, f"-{wanted[name]}", color=colour, label=name)
     ax.plot(sizes / 1024, least, ":", color=colour)
+assert all(dram == least for dram, least in (found[-1] for found in moved.values()))
 ax.set(xscale="log", yscale="log", xlabel="buffer of A and of B, KB", ylabel="KB from and to DRAM")
 ax.set_xticks(sizes / 1024, [f"{size // 1024}" for size in sizes])
 ax.set_yticks([200, 500, 1000, 2000], ["200", "500", "1000", "2000"])
@@ -298,6 +303,7 @@ plot.picture(
 fig, ax = plt.subplots(figsize=(9, 5.6))
 plot.roof(tiny, report, ax).set_title("DeiT-Tiny on edge32: what the roof allows, what is reached")
 assert rows["blocks.0.attn.scores"].dram_bytes == 0
+assert rows["blocks.0.add1"].o_bits == 16
 assert rows["blocks.0.mlp.fc2"].load_bytes == 197 * 768 + 2 * 768 * 192  # B is loaded twice
 plot.picture(
     fig,
@@ -333,8 +339,8 @@ plot.picture(
 )
 
 # %% [markdown]
-# Two lessons. The multipliers take the smallest part: what costs is moving. And the black bars
-# are wide: tables of one process differ by three, so trust ratios and orders, not digits.
+# Two lessons. The multipliers take a small part: what costs is moving. And the black bars are
+# wide: tables of one process differ by a factor of three, so trust ratios and orders, not digits.
 #
 # **Your turn.** A stack of parts is honest only if it adds up. Write that as a property.
 
@@ -346,6 +352,7 @@ for row in report.rows:
     assert math.isclose(sum(getattr(row, f"uj_{part}") for part in parts), row.uj, abs_tol=1e-12)
 share = {part: report.totals[f"uj_{part}"] / report.totals["uj"] for part in parts}
 print("DeiT-Tiny:", ", ".join(f"{part} {value:.1%}" for part, value in share.items()))
+print(f"high estimate / low estimate: {report.totals['uj_high'] / report.totals['uj_low']:.1f}")
 assert share["sram"] + share["dram"] > 0.8
 
 # %% [markdown]
@@ -376,14 +383,19 @@ for name, found in {"none": report, **tried}.items():
         f"{name:<8} {x['cycles']:>9,} cycles ({x['cycles'] / cycles - 1:+4.0%})  "
         f"{x['dram_bytes'] / 1e6:5.1f} MB moved  {x['uj']:5,.0f} uJ"
     )
+larger = {row.name: row for row in tried["buffers"].rows}
+handed = 197 * 768  # bytes that fc1 hands to fc2
+assert edge.sram_a_bytes < handed < upgrades["buffers"]["sram_a_bytes"]
+assert "a" in larger["blocks.3.mlp.fc2"].resident
+assert "a" not in rows["blocks.3.mlp.fc2"].resident
 assert min(tried, key=lambda name: tried[name].totals["cycles"]) == "buffers"
 assert min(tried, key=lambda name: tried[name].totals["uj"]) == "array"
 
 # %% [markdown]
 # Larger buffers and a faster memory are close: not moving bytes, or moving them in less time. But
-# only one of them moves fewer. And energy has another winner than time: on a larger array every
-# operand that is read from an SRAM serves more PEs. So "faster" is not yet a design; notebook 12
-# weighs accuracy, time and energy against each other.
+# only one of them moves fewer: what `fc1` hands to `fc2` no longer leaves the chip. And energy has
+# another winner than time: on a larger array every operand that is read from an SRAM serves more
+# PEs. So "faster" is not yet a design; notebook 12 weighs accuracy, time and energy.
 
 # %% [markdown]
 # ## What to remember

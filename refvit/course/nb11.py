@@ -185,10 +185,10 @@ UPGRADE = Exercise(
     answer=best_upgrade,
     cases=st.just(()),
     hints=(
-        "In the last table most layers wait for memory. There are two ways to wait less: move the "
-        "bytes faster, or do not move them.",
-        "A block's residual stream has 16 bits: 197 x 192 x 2 = 75,648 bytes. Which of the five "
-        "upgrades lets it stay on chip?",
+        "In the timeline of the block most layers wait for memory. There are two ways to wait "
+        "less: move the bytes faster, or do not move them.",
+        "What fc1 hands to fc2 is 197 x 768 = 151,296 bytes, and the buffer of A has 131,072. "
+        "Which of the five lets it stay on chip?",
     ),
     truth=_fastest,
     judge=_is_fastest,
