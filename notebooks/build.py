@@ -167,8 +167,9 @@ def main():
     parser.add_argument("only", nargs="*", help="numbers of notebooks, as in 02 (all)")
     parser.add_argument("--check", action="store_true", help="compare and run, write nothing")
     args = parser.parse_args()
-    troubles = links(HERE / "README.md", (HERE / "README.md").read_text(encoding="utf-8"))
-    troubles = list(troubles)
+    troubles = []
+    for page in (HERE / "README.md", HERE / "INSTRUCTOR.md"):
+        troubles += links(page, page.read_text(encoding="utf-8"))
     for source in sorted((HERE / "source").glob("*.py")):
         if args.only and source.stem[:2] not in args.only:
             continue
