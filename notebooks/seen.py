@@ -1,6 +1,6 @@
 """What every exercise was seen to catch: the table at the end of the instructor's page.
 
-    python notebooks/seen.py            write it into INSTRUCTOR.md
+    python notebooks/seen.py            write it into INSTRUCTOR.md, and the minutes of sessions
     python notebooks/seen.py --check    write nothing; fail if the page has another
 
 Every named wrong answer is judged, as a learner's would be, but its case is made smaller for as
@@ -51,7 +51,7 @@ def case_of(exercise, wrong):
     if verdict.passed:
         return "PASSED"
     text = str(verdict).splitlines()[0].removeprefix(f"{exercise.id}: ")
-    return short(re.sub(r"-?\d+\.\d{6,}(e-?\d+)?", lambda m: f"{float(m[0]):.6g}", text))
+    return short(re.sub(r"-?\d+\.\d{12,}(e-?\d+)?", lambda m: f"{float(m[0]):.12g}", text))
 
 
 def short(text):
@@ -82,6 +82,14 @@ def generated(page):
     return page.partition(BEGIN)[2].partition(END)[0].strip()
 
 
+def timed(text):
+    """Return the table of sessions with the minutes that the catalogue has."""
+    for notebook in NOTEBOOKS:
+        link = re.escape(f"[{notebook.file}]({notebook.file}.ipynb) | ")
+        text = re.sub(rf"({link})\d+", rf"\g<1>{notebook.minutes}", text)
+    return text
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="compare, write nothing")
@@ -91,7 +99,7 @@ def main():
         same = generated(page) == made
         print("the table is as made" if same else f"{PAGE.name} is old: run notebooks/seen.py")
         return int(not same)
-    before, after = page.partition(BEGIN)[0], page.partition(END)[2]
+    before, after = timed(page.partition(BEGIN)[0]), page.partition(END)[2]
     PAGE.write_text(f"{before}{BEGIN}\n{made}\n{END}{after}", encoding="utf-8")
     return 0
 
