@@ -42,11 +42,23 @@ def cells(source, write):
             found.append(nbformat.v4.new_code_cell(write(exercise)))
             found.append(nbformat.v4.new_code_cell(checked(exercise)))
             found[-1]["metadata"]["tags"] = ["exercise"]
+            grading(exercise.id.replace(".", "-"), *found[-2:])
         else:
             found.append(nbformat.v4.new_code_cell(body.strip()))
     for number, cell in enumerate(found):
         cell["id"] = f"cell-{number}"
     return found
+
+
+def grading(name, answer, check):
+    """Tell nbgrader which cell is the answer, and that the one that checks it is worth a point."""
+    about = {"schema_version": 3, "task": False}
+    answer["metadata"]["nbgrader"] = about | {
+        "grade_id": name, "grade": False, "solution": True, "locked": False
+    }  # fmt: skip
+    check["metadata"]["nbgrader"] = about | {
+        "grade_id": f"{name}-check", "grade": True, "solution": False, "locked": True, "points": 1
+    }  # fmt: skip
 
 
 def notebook(source, write):
@@ -86,7 +98,7 @@ def joined(outputs):
 
 
 def sources_of(made):
-    return [(cell.cell_type, cell.source) for cell in made.cells]
+    return [(cell.cell_type, cell.source, cell.metadata.get("nbgrader")) for cell in made.cells]
 
 
 def compared(target, made):
@@ -155,8 +167,9 @@ def main():
     parser.add_argument("only", nargs="*", help="numbers of notebooks, as in 02 (all)")
     parser.add_argument("--check", action="store_true", help="compare and run, write nothing")
     args = parser.parse_args()
-    troubles = links(HERE / "README.md", (HERE / "README.md").read_text(encoding="utf-8"))
-    troubles = list(troubles)
+    troubles = []
+    for page in (HERE / "README.md", HERE / "INSTRUCTOR.md"):
+        troubles += links(page, page.read_text(encoding="utf-8"))
     for source in sorted((HERE / "source").glob("*.py")):
         if args.only and source.stem[:2] not in args.only:
             continue

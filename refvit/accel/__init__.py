@@ -5,9 +5,9 @@ To read it, one layer from its sizes to its row: `workload` (what a model asks f
 `stream` (tiles through two buffers), `traffic` and `memory` (every cut, and which one is taken),
 `vector` and `energy`, `gemm` and `operators` (a layer's cost), `steps` and `residency` (what need
 not be stored), `simulate` and `row_of`. `hardware`, `possible` and `presets` are the machines.
-Beside that road lie the array stepped clock by clock (`stepped`, `timeline`), the `roofline`, what
-others recorded (`validated_records` and `validated_papers` in the package above), sweeps (`grid`,
-`sweep`) and what draws and prints.
+Beside that road lie the array stepped clock by clock (`stepped`, `timeline`), tiles in time
+(`stages`), the `roofline`, what others recorded (`validated_records` and `validated_papers` in the
+package above), sweeps (`grid`, `sweep`) and what draws and prints.
 """
 
 from refvit.accel.gpus import GPUS, Gpu
@@ -16,6 +16,7 @@ from refvit.accel.report import Report
 from refvit.accel.roofline import Roofline, roofline
 from refvit.accel.row import Row
 from refvit.accel.simulate import simulate, simulate_layers
+from refvit.accel.stages import Stage, tile_stages
 from refvit.accel.stepped import step_gemm
 from refvit.accel.systolic import gemm_cycles, mapping_efficiency, sram_reads
 from refvit.accel.timeline import Timeline, timeline
@@ -32,6 +33,7 @@ __all__ = [
     "Report",
     "Roofline",
     "Row",
+    "Stage",
     "Timeline",
     "gemm_cycles",
     "machine",
@@ -45,6 +47,7 @@ __all__ = [
     "sites",
     "sram_reads",
     "step_gemm",
+    "tile_stages",
     "timeline",
     "variant",
     "workload",

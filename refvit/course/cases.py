@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from refvit.course.exercise import Exercise
@@ -16,7 +16,8 @@ Case = tuple[Any, ...]
 
 def drawn(exercise: Exercise) -> list[Case]:
     """Return the cases of an exercise: its edges, then a hundred that are drawn; for a prediction,
-    which has no arguments, one."""
+    which has no arguments, one. A property meets every function that is right on each edge
+    that names none."""
     return list(_drawn(exercise))
 
 
@@ -26,7 +27,17 @@ def _drawn(exercise: Exercise) -> tuple[Case, ...]:
         return ((),)
     found: list[Case] = []
     explored(exercise, found.append, (hypothesis.Phase.generate,))
-    return (*exercise.edges, *found)
+    return (*_edges(exercise), *found)
+
+
+def _edges(exercise: Exercise) -> Iterator[Case]:
+    """Yield the edges as whole cases: one of a property without its function, with every right
+    one."""
+    for edge in exercise.edges:
+        if exercise.tried is None or len(edge) == len(exercise.arguments()):
+            yield edge
+        else:
+            yield from ((fn, *edge) for fn in exercise.tried.right)
 
 
 def explored(exercise: Exercise, law: Callable[[Case], Any], phases: Sequence[Any]) -> None:

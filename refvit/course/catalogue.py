@@ -36,7 +36,7 @@ NOTEBOOKS = (
     Notebook(8, "08_data_free", "Without any data", 45),
     Notebook(9, "09_integer_arithmetic", "Integer arithmetic", 60),
     Notebook(10, "10_integer_kernels", "Integer softmax, GELU and LayerNorm", 75),
-    Notebook(11, "11_roofline_and_accelerator", "Roofline and the accelerator", 75),
+    Notebook(11, "11_roofline_and_accelerator", "Roofline and the accelerator", 90),
     Notebook(12, "12_codesign", "Co-design, the capstone", 60),
 )
 

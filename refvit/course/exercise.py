@@ -54,7 +54,8 @@ class Exercise:
     `returns`   what a message calls the answer: "codes", "scale"
     `truth`     computes what is expected, where that is not `answer`: the simulator, a slow loop
     `judge`     (found, expected, *arguments) -> "" or what is wrong with `found`
-    `edges`     whole cases tried before those that are drawn; of a property, with a right function
+    `edges`     cases tried besides those that are drawn; of a property, with a right function or
+                without, for all of them
     `tried`     for an exercise whose answer is a property: its first argument is a function of
                 `tried.right` or `tried.faulty`, then come the arguments that `cases` draws
     """

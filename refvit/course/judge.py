@@ -23,7 +23,8 @@ from refvit.course.verdict import Verdict, describe
 from refvit.testing.extra import hypothesis
 
 COMPARED = 40  # of them, with each named wrong answer
-SHRINKING = 0.6  # seconds
+SHRINKING = 0.6  # seconds of processor time, or PATIENCE times as many
+PATIENCE = 5  # on a machine that does other work too
 NOTHING = object()  # where there is no answer to show
 
 Fault = tuple[str, Any, Any]  # what is wrong, what was found, what was expected
@@ -37,15 +38,18 @@ class Enough(BaseException):
     """Ends the shrinking: its time is over, or an answer does not end."""
 
 
-def judge(exercise: Exercise, answer: Any) -> Verdict:
-    """Return what is to be said about an answer; never raises for anything that the answer does."""
+def judge(exercise: Exercise, answer: Any, shrinking: float = SHRINKING) -> Verdict:
+    """Return what is to be said about an answer; never raises for anything that the answer does.
+
+    A case that fails is made smaller for `shrinking` seconds of processor time at most.
+    """
     if not callable(answer) and not exercise.arguments():
         answer = functools.partial(_value, answer)
     misfit = _misfit(exercise, answer)
     if misfit:
         return Verdict(exercise.id, False, 0, misfit, exercise.returns, hints=len(exercise.hints))
     guard = Guard()
-    work = Work(exercise, answer, guard)
+    work = Work(exercise, answer, guard, shrinking)
     return within_time(guard, work.verdict, work.late)
 
 
@@ -73,8 +77,11 @@ def _misfit(exercise: Exercise, answer: Any) -> str:
 class Work:
     """One answer to one exercise, under judgement."""
 
-    def __init__(self, exercise: Exercise, answer: Answer, guard: Guard) -> None:
+    def __init__(
+        self, exercise: Exercise, answer: Answer, guard: Guard, shrinking: float = SHRINKING
+    ) -> None:
         self.exercise, self.answer, self.guard = exercise, answer, guard
+        self.shrinking = shrinking
         self.smallest: tuple[Case, Fault, str] | None = None
         self.ran = 0
 
@@ -99,10 +106,11 @@ class Work:
 
     def shrink(self) -> None:
         """Look for a smaller case that fails, for a while."""
-        ends = time.monotonic() + SHRINKING
+        ends = time.process_time() + self.shrinking
+        late = time.monotonic() + self.shrinking * PATIENCE
 
         def law(case: Case) -> None:
-            if time.monotonic() > ends:
+            if time.process_time() > ends or time.monotonic() > late:
                 raise Enough
             if self.fails(case):
                 raise Refused

@@ -3,6 +3,7 @@
 A notebook makes a figure, hands its Axes to these, and ends the cell with `picture(fig, alt)`.
 """
 
+from refvit.plot.accelerator import energy, gantt, grid, roof, units
 from refvit.plot.base import BLUE, GREY, LINES, axes, picture
 from refvit.plot.codesign import front
 from refvit.plot.costs import costs
@@ -33,9 +34,12 @@ __all__ = [
     "costs",
     "curves",
     "dataflow",
+    "energy",
     "families",
     "front",
     "gallery",
+    "gantt",
+    "grid",
     "heat",
     "histogram",
     "layers",
@@ -44,11 +48,13 @@ __all__ = [
     "patches",
     "picture",
     "ranges",
+    "roof",
     "row_ranges",
     "sawtooth",
     "spans",
     "staircase",
     "token_grid",
+    "units",
     "weight_map",
     "windows",
 ]
