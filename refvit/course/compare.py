@@ -113,7 +113,7 @@ def _near(found: Any, expected: Any, within: float) -> Any:
         same = np.equal(found, expected)
         nan = np.not_equal(found, found) & np.not_equal(expected, expected)
         return same | nan
-    finite = np.abs(expected[np.isfinite(expected)]) if np.ndim(expected) else np.abs(expected)
+    finite = np.abs(np.extract(np.isfinite(expected), expected))
     room = within * np.max(finite, initial=0.0)
     with np.errstate(invalid="ignore"):
         return (np.abs(np.subtract(found, expected, dtype=np.float64)) <= room) | (
