@@ -3,7 +3,6 @@ section II-C)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -74,9 +73,14 @@ def is_scale_equivariant(encode: Any, x: Array, e: int) -> bool:
     return bool(np.array_equal(encode(x * 2.0**e), encode(x)))
 
 
-def _dynamic(**fields: Any) -> Callable[[Array], Array]:
-    grid = DynamicGrid(4, **fields)
-    return lambda x: np.asarray(grid.encode(x))
+def symmetric_dynamic(x: Array) -> Array:
+    """Return codes -7 to 7 on a grid of x itself."""
+    return np.asarray(DynamicGrid(4).encode(x))
+
+
+def asymmetric_dynamic(x: Array) -> Array:
+    """Return codes 0 to 15, with a zero point of x itself."""
+    return np.asarray(DynamicGrid(4, signed=False, symmetric=False).encode(x))
 
 
 def _clipped(x: Array, scale: float) -> Array:
@@ -87,8 +91,6 @@ def _floored(x: Array) -> Array:
     return _clipped(x, max(np.abs(x).max(), 1.0) / 7)
 
 
-SYMMETRIC, ASYMMETRIC = _dynamic(), _dynamic(signed=False, symmetric=False)
-
 EQUIVARIANT = Exercise(
     id="nb04.is_scale_equivariant",
     title="a property: dynamic codes do not see the scale of their input",
@@ -97,7 +99,7 @@ EQUIVARIANT = Exercise(
     returns="property",
     hints=("Encode x and x * 2.0**e, and compare all the codes: np.array_equal.",),
     tried=Tried(
-        right=(SYMMETRIC, ASYMMETRIC),
+        right=(symmetric_dynamic, asymmetric_dynamic),
         faulty=(
             Wrong("static", "a scale fixed before", lambda x: _clipped(x, 0.5)),
             Wrong("floored", "a scale that is never below 1/7, against division by 0", _floored),

@@ -69,13 +69,15 @@ def best_clip(x: Array, bits: int) -> float:
     top = 2**(bits - 1) - 1 (bits 2 to 4), and scale point / top; values beyond the point get the
     last code. Of points with equal errors any will do. Where x is all zero the answer is 0.0.
     """
-    top, whole = 2 ** (bits - 1) - 1, np.abs(x).max()
-
-    def error(point):  # type: ignore[no-untyped-def]
+    top, whole = 2 ** (bits - 1) - 1, float(np.abs(x).max())
+    best, least = whole, np.inf
+    for point in (whole * k / 20 for k in range(20, 0, -1)):
         scale = point / top or 1.0
-        return np.mean((np.clip(np.rint(x / scale), -top, top) * scale - x) ** 2)
-
-    return float(min((whole * k / 20 for k in range(20, 0, -1)), key=error))
+        rounded = np.clip(np.rint(x / scale), -top, top) * scale
+        error = float(np.mean((rounded - x) ** 2))
+        if error < least:
+            best, least = point, error
+    return best
 
 
 def _off(x: Array, point: float, bits: int) -> Array:
@@ -118,10 +120,10 @@ BEST_CLIP = Exercise(
     judge=_loses_least,
     edges=((np.array([3.0, 1.0, 1.0, 1.0, 1.0]), 2), (np.array([0.0, 0.0]), 4)),
     hints=(
-        "Write error(point): quantize x on the grid of that point, subtract x, mean of squares.",
+        "For every point: quantize x on its grid, subtract x, take the mean of the squares.",
         "Keep the point itself in units of x: scale = point / top, codes np.clip(np.rint(x / "
         "scale), -top, top), values codes * scale.",
-        "min(points, key=error) picks the point; an all-zero x would divide by 0.",
+        "Keep the point with the least error so far; an all-zero x would divide by 0.",
     ),
     wrong=(
         Wrong("minmax", "min-max: nothing is searched",
