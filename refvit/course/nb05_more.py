@@ -30,8 +30,8 @@ def log2_codes(p: Array, bits: int) -> Array:
     one.
     """
     with np.errstate(divide="ignore"):
-        codes = np.rint(-np.log2(p))
-    return np.minimum(codes, 2**bits - 1).astype(np.int64)
+        codes = np.rint(-np.log2(p)).clip(max=2**bits - 1)
+    return codes.astype(np.int64)
 
 
 def _by_fractions(p: Array, bits: int) -> Array:
@@ -73,8 +73,8 @@ LOG2_CODES = Exercise(
     returns="codes",
     edges=((np.array([0.0, 1.0, 0.72, 0.7]), 4), (np.array([2.0**-15, 2.0**-14, 2.0**-16]), 4)),
     hints=(
-        "The code is -log2(p), rounded; then np.minimum with the last code.",
-        "np.log2(0) is -inf, and the minimum takes care of it: np.minimum before .astype.",
+        "The code is -log2(p), rounded; then .clip(max=...) to the last code.",
+        "np.log2(0) is -inf; clip before .astype, and it becomes the last code.",
     ),
     wrong=(
         Wrong("floored", "the exponent rounded down where the nearest was meant",
