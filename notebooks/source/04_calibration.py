@@ -179,7 +179,7 @@ axs[1].legend(frameon=False, fontsize=10, loc="upper right")
 plot.picture(
     fig,
     "Error over the clipping point for 4 and for 8 bits: rounding grows with the range, clipping "
-    "falls; their sum is least at a third of the range for 4 bits and at three quarters of it for 8.",
+    "falls; their sum is least at a third of the range for 4 bits, at three quarters for 8.",
 )
 
 # %% [markdown]
