@@ -57,6 +57,7 @@ def levels(
                   linewidth=1.4, label=name)  # fmt: skip
         ax.text(1.01, lower + 0.4 * ROW, name, color=colour, transform=ax.transAxes, va="center",
                 fontsize=10)  # fmt: skip
-    ax.tick_params(axis="x", which="both", pad=16 + 20 * (len(grids) - 1), length=0)
+    height = ax.get_window_extent().height * 72 / ax.figure.dpi  # in points, as `pad` is
+    ax.tick_params(axis="x", which="both", pad=4 + height * ROW * len(grids), length=0)
     ax.set_ylabel("how many values")
     return ax

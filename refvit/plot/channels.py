@@ -47,7 +47,7 @@ def accuracies(
             marker=MARKERS[number % len(MARKERS)], color=LINES[number % len(LINES)], label=name,
         )  # fmt: skip
     ax.axhline(100 * chance, color="black", linestyle=":", linewidth=1)
-    ax.text(0.02, 100 * chance + 1, "chance", transform=ax.get_yaxis_transform(), fontsize=10)
+    ax.text(0.45, 100 * chance + 1, "chance", transform=ax.get_yaxis_transform(), fontsize=10)
     ax.set(ylim=(0, 102), ylabel="top-1 accuracy, %")
     ax.grid(alpha=0.3)
     ax.legend(frameon=False, fontsize=10)
