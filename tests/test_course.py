@@ -1,7 +1,9 @@
 """Laws of the exercises: every solution passes, every named wrong answer is refused by its name."""
 
+import functools
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from refvit.course.cases import drawn
@@ -52,6 +54,16 @@ def test_a_stub_is_told_that_it_is_not_written(exercise):
     assert not verdict.passed
     assert BEGIN in solution(exercise)
     assert END in solution(exercise)
+
+
+def test_a_property_may_answer_with_a_boolean_of_numpy():
+    exercise = next(e for e in ALL if e.tried is not None)
+
+    @functools.wraps(exercise.answer)
+    def answer(*arguments):
+        return np.bool_(exercise.answer(*arguments))
+
+    assert judge(exercise, answer).passed
 
 
 def test_the_course_is_whole():

@@ -30,6 +30,8 @@ def equal(found: Any, expected: Any, *arguments: Any, within: float = 0.0) -> st
     'at [1] it is 2, expected 3'
     >>> equal([1, 2], np.array([1, 2]))
     'it is a list, expected an array: np.array(...) makes one'
+    >>> equal(0.5, np.inf, within=1e-9)
+    'it is 0.5, expected inf'
     """
     if isinstance(expected, np.ndarray):
         return _arrays(found, expected, within)

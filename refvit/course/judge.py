@@ -13,6 +13,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from refvit.course.cases import Case, drawn, explored, on_faulty
 from refvit.course.compare import equal
 from refvit.course.exercise import Answer, Exercise
@@ -198,4 +200,5 @@ def alike(
 def refuses(check: Answer, faulty: Answer, case: Case, guard: Guard) -> bool:
     """Whether a property is false of a faulty function in one case; an assertion counts."""
     found = outcome(check, (faulty, *case), guard)
-    return (isinstance(found, Trouble) and "AssertionError" in str(found)) or found is False
+    asserted = isinstance(found, Trouble) and "AssertionError" in str(found)
+    return asserted or (isinstance(found, bool | np.bool_) and not found)
