@@ -351,8 +351,8 @@ print(f"symmetric, 3 bits: {8 - len(used)} of 8 codes are never used")
 print("twin levels:", grids["twin"].round(3))
 plot.picture(
     fig,
-    "Histogram of GELU outputs with two rows of ticks for 3-bit grids: symmetric levels lie mostly "
-    "where there are no values, twin levels crowd between -0.17 and 0 and spread above.",
+    "Histogram of GELU outputs with two rows of ticks for 3-bit grids: half of the symmetric "
+    "levels lie where there are no values, twin levels crowd between -0.17 and 0 and spread above.",
 )
 
 # %%

@@ -50,6 +50,11 @@ MOVING_ENDS = Exercise(
     ),
     returns="ends",
     judge=closely(1e-9),
+    edges=(
+        ([np.array([0.0]), np.array([0.5])], 0.5),
+        ([np.array([0.0]), np.array([-0.5])], 0.5),
+        ([np.array([1.0]), np.array([-1.0]), np.array([2.0])], 0.5),
+    ),
     hints=(
         "Two numbers are all that is kept. Take them from batches[0], then loop over batches[1:].",
         "lo = momentum * lo + (1 - momentum) * batch.min(), and hi likewise.",
@@ -188,6 +193,8 @@ WHOLE = Exercise(
                   lambda chunks: _stream(chunks, lambda counts: counts * 0)),
             Wrong("keeps_bins", "counts that stay in their bins where the reach grows",
                   lambda chunks: _stream(chunks, lambda counts: counts)),
+            Wrong("last_reach", "right counts, beside the reach of the last chunk alone",
+                  lambda chunks: (_stream(chunks[-1:])[0], _stream(chunks)[1])),
             Wrong("zero_a_chunk", "one zero too many for every chunk",
                   lambda chunks: _stream(chunks, extra=1)),
         ),
@@ -197,6 +204,9 @@ WHOLE = Exercise(
         Wrong("reach_only", "a look at the reach, not at the counts",
               lambda histogram, chunks: bool(
                   histogram(chunks)[0] == histogram([np.concatenate(chunks)])[0])),
+        Wrong("counts_only", "a look at the counts, not at the reach",
+              lambda histogram, chunks: bool(np.array_equal(
+                  histogram(chunks)[1], histogram([np.concatenate(chunks)])[1]))),
         Wrong("totals", "a comparison of totals: counts in wrong bins have the same total",
               lambda histogram, chunks: bool(
                   histogram(chunks)[1].sum() == sum(map(len, chunks)))),

@@ -56,6 +56,11 @@ TOKEN_CODES = Exercise(
               lambda x, bits: (token_codes(x, bits)[0], token_codes(x, bits)[1][:, None])),
         Wrong("full_range", "a scale that divides by 2**(bits - 1), whose top is out of reach",
               lambda x, bits: _per_token(x, bits, np.abs(x).max(axis=1), 2 ** (bits - 1))),
+        Wrong("divides_by_zero", "a division by 0: a row of zeros has the scale 1",
+              lambda x, bits: (
+                  np.rint(x / (np.abs(x).max(axis=1) / (2 ** (bits - 1) - 1))[:, None]).astype(
+                      np.int64),
+                  np.abs(x).max(axis=1) / (2 ** (bits - 1) - 1))),
         Wrong("zero_scale", "the scale 0 for a row of zeros where 1 was meant",
               lambda x, bits: (token_codes(x, bits)[0],
                                np.abs(x).max(axis=1) / (2 ** (bits - 1) - 1))),

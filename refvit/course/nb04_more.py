@@ -95,6 +95,17 @@ def _least(
     return min(points, key=lambda point: loss(_off(x, point, bits), point))
 
 
+def _with_least_code(x: Array, bits: int) -> float:
+    """Search on grids that have one code more below 0."""
+    top, points = 2 ** (bits - 1) - 1, float(np.abs(x).max()) * np.arange(STEPS, 0, -1) / STEPS
+
+    def error(point: float) -> Any:
+        scale = point / top or 1.0
+        return np.mean((np.clip(np.rint(x / scale), -top - 1, top) * scale - x) ** 2)
+
+    return float(min(points, key=error))
+
+
 def _loses_least(found: Any, expected: float, x: Array, bits: int) -> str:
     """Judge a clipping point by its error: several may have the least."""
     trouble = equal(found, expected, within=np.inf)
@@ -130,8 +141,10 @@ BEST_CLIP = Exercise(
               lambda x, bits: float(np.abs(x).max())),
         Wrong("absolute", "the mean absolute error where the square was meant",
               lambda x, bits: _least(x, bits, lambda off, point: np.mean(np.abs(off)))),
-        Wrong("greatest", "the greatest error where the mean square was meant",
-              lambda x, bits: _least(x, bits, lambda off, point: np.max(np.abs(off)))),
+        Wrong("clipped_first", "errors against clipped values: what is clipped off x is lost too",
+              lambda x, bits: min(
+                  (float(np.abs(x).max()) * k / STEPS for k in range(20, 0, -1)),
+                  key=lambda point: np.mean(_off(np.clip(x, -point, point), point, bits) ** 2))),
         Wrong("in_steps", "errors in steps, which are not those in x: a coarse step counts as one "
               "too", lambda x, bits: _least(
                   x, bits, lambda off, point: np.mean((off / (point or 1.0)) ** 2))),
@@ -141,8 +154,8 @@ BEST_CLIP = Exercise(
         Wrong("no_full_range", "a search that leaves out the full range, so it can be worse than "
               "min-max", lambda x, bits: _least(
                   x, bits, lambda off, point: np.mean(off**2), range(19, 0, -1))),
-        Wrong("one_bit_more", "a grid of one bit more, whose top is 2**bits - 1",
-              lambda x, bits: best_clip(x, bits + 1)),
+        Wrong("least_code", "a grid with the code -top - 1: here codes go from -top to top",
+              _with_least_code),
         Wrong("smallest_wins", "the least point among equals",
               lambda x, bits: _least(x, bits, lambda off, point: np.mean(off**2), range(1, 21)),
               equivalent="points of equal error are equally good"),

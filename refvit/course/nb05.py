@@ -56,6 +56,9 @@ OUTLIERS = Exercise(
         Wrong("median_of_all", "the median of all values where that of the reaches was meant",
               lambda y, factor: np.flatnonzero(
                   np.abs(y).max(axis=0) > factor * np.median(np.abs(y)))),
+        Wrong("where", "what np.where returns, a tuple: np.flatnonzero has the array itself",
+              lambda y, factor: np.where(
+                  np.abs(y).max(axis=0) > factor * np.median(np.abs(y).max(axis=0)))),
         Wrong("mask", "a mask where the numbers of channels were meant",
               lambda y, factor: np.abs(y).max(axis=0) > factor * np.median(np.abs(y).max(axis=0))),
     ),
@@ -163,7 +166,7 @@ CODES_LEFT = Exercise(
     cases=st.tuples(draw.bits(3, 8), st.integers(1, 70)),
     truth=_quantized,
     returns="number of codes",
-    edges=((6, 16), (6, 64), (8, 64), (8, 256)),
+    edges=((6, 16), (6, 64), (8, 64), (8, 256), (6, 62), (4, 14)),
     hints=(
         "Which code does the value 1 get on this grid?",
         "1 / scale, rounded; the codes from minus that to plus that are left, and 0.",
@@ -173,6 +176,8 @@ CODES_LEFT = Exercise(
               lambda bits, ratio: max(1, 2**bits // ratio)),
         Wrong("floored", "the code of 1 rounded down where it is rounded to the nearest",
               lambda bits, ratio: 2 * ((2 ** (bits - 1) - 1) // ratio) + 1),
+        Wrong("half_up", "a tie rounded upwards, int(x + 0.5), where it goes to even",
+              lambda bits, ratio: 2 * int((2 ** (bits - 1) - 1) / ratio + 0.5) + 1),
         Wrong("no_zero", "codes counted on both sides of zero, without zero itself",
               lambda bits, ratio: codes_left(bits, ratio) - 1),
         Wrong("one_side", "codes on one side of zero only",

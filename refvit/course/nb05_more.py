@@ -189,6 +189,10 @@ TWIN_ROUND = Exercise(
                   x, fine * 2**shift, -(2 ** (bits - 1)), 2 ** (bits - 1) - 1)),
         Wrong("unclipped", "values beyond the last codes, which no code stands for",
               lambda x, fine, shift, bits: _twin_grid(x, fine, shift, 8)),
+        Wrong("restricted", "negative codes that end at -2**(bits - 1) + 1: here the least is used",
+              lambda x, fine, shift, bits: np.where(
+                  x < 0, _steps(x, fine, 1 - 2 ** (bits - 1), 0),
+                  _steps(x, fine * 2**shift, 0, 2 ** (bits - 1) - 1))),
         Wrong("whole_width", "all 2**bits codes for each side: one bit says which side it is",
               lambda x, fine, shift, bits: _twin_grid(x, fine, shift, bits + 1)),
         Wrong("sum_of_steps", "coarse = fine + shift where fine * 2**shift was meant",
