@@ -193,6 +193,8 @@ WHOLE = Exercise(
                   lambda chunks: _stream(chunks, lambda counts: counts * 0)),
             Wrong("keeps_bins", "counts that stay in their bins where the reach grows",
                   lambda chunks: _stream(chunks, lambda counts: counts)),
+            Wrong("mirrored", "bins that change sides where the reach grows",
+                  lambda chunks: _stream(chunks, lambda counts: merge_bins(counts)[::-1])),
             Wrong("last_reach", "right counts, beside the reach of the last chunk alone",
                   lambda chunks: (_stream(chunks[-1:])[0], _stream(chunks)[1])),
             Wrong("zero_a_chunk", "one zero too many for every chunk",
@@ -210,6 +212,10 @@ WHOLE = Exercise(
         Wrong("totals", "a comparison of totals: counts in wrong bins have the same total",
               lambda histogram, chunks: bool(
                   histogram(chunks)[1].sum() == sum(map(len, chunks)))),
+        Wrong("sorted", "a comparison of sorted counts: right numbers in wrong bins",
+              lambda histogram, chunks: bool(
+                  sorted(histogram(chunks)[1]) == sorted(histogram([np.concatenate(chunks)])[1])
+                  and histogram(chunks)[0] == histogram([np.concatenate(chunks)])[0])),
         Wrong("order", "the order of chunks, which does not matter to some wrong histograms either",
               lambda histogram, chunks: bool(
                   np.array_equal(histogram(chunks)[1], histogram(chunks[::-1])[1]))),
