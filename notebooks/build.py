@@ -157,6 +157,7 @@ def check(source):
 def write(source):
     """Write both notebooks of a source; return which rules the solved one breaks."""
     solved = run(notebook(source, solution))
+    (HERE / "solutions").mkdir(exist_ok=True)
     nbformat.write(notebook(source, stub), HERE / f"{source.stem}.ipynb")
     nbformat.write(solved, HERE / "solutions" / f"{source.stem}.ipynb")
     return list(rules(solved))

@@ -99,9 +99,3 @@ def test_edges_come_first_and_those_of_a_property_meet_what_is_right():
         ]
         assert repr(drawn(exercise)[: len(edges)]) == repr(edges)
         assert not right or all(case[0] in right for case in edges)
-
-
-def test_a_property_may_answer_with_the_booleans_of_numpy():
-    for exercise in (e for e in ALL if e.tried is not None):
-        verdict = judge(exercise, lambda *case, answer=exercise.answer: np.bool_(answer(*case)))
-        assert verdict.passed, str(verdict)

@@ -381,9 +381,9 @@ print(f"entropy in the loss: {recorded['synthesised'][1] - 87.59:+.1f} points")
 # Read it so. **For ranges alone** they are as good as real images, and noise is only a point
 # behind: even its wrong ranges hold most of what comes. **To learn scales and weights from**, noise
 # is worse than nothing, since the model is taught to be right on what it will never see;
-# synthesised images win some points, yet real ones stay ahead. And the entropy, the heart of the paper, made no
-# difference that could be told from chance for *this* model and data, as section 2 let us expect.
-# It may for large models and photographs, where PSAQ-ViT reports its gains.
+# synthesised images win some points, yet real ones stay ahead. And the entropy, the heart of the
+# paper, made no difference that could be told from chance for *this* model and data, as section 2
+# let us expect. It may for large models and photographs, where PSAQ-ViT reports its gains.
 #
 # ## What to remember
 #

@@ -30,6 +30,8 @@ def equal(found: Any, expected: Any, *arguments: Any, within: float = 0.0) -> st
     'at [1] it is 2, expected 3'
     >>> equal([1, 2], np.array([1, 2]))
     'it is a list, expected an array: np.array(...) makes one'
+    >>> equal(0.5, np.inf, within=1e-9)
+    'it is 0.5, expected inf'
     """
     if isinstance(expected, np.ndarray):
         return _arrays(found, expected, within)
@@ -114,7 +116,7 @@ def _near(found: Any, expected: Any, within: float) -> Any:
         same = np.equal(found, expected)
         nan = np.not_equal(found, found) & np.not_equal(expected, expected)
         return same | nan
-    finite = np.abs(expected[np.isfinite(expected)]) if np.ndim(expected) else np.abs(expected)
+    finite = np.abs(np.extract(np.isfinite(expected), expected))
     room = within * np.max(finite, initial=0.0)
     with np.errstate(invalid="ignore"):
         return (np.abs(np.subtract(found, expected, dtype=np.float64)) <= room) | (

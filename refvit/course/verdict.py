@@ -115,6 +115,8 @@ def describe(value: Any) -> str:
 
     >>> describe(np.array([1, -3], np.int8)), describe(np.float32(0.5)), describe((1, 2.0))
     ('[1, -3]', '0.5', '(1, 2.0)')
+    >>> describe(np.array([], np.int64)), describe(np.zeros((0, 2)))
+    ('[]', 'float64 array of shape (0, 2): []')
     >>> describe(np.zeros((4, 9)))
     'float64 array of shape (4, 9): [0.0, 0.0, 0.0, ...]'
     """
@@ -128,7 +130,7 @@ def _described(value: Any) -> str:
     if isinstance(value, np.generic):
         return str(value.item())
     if isinstance(value, np.ndarray):
-        if 0 < value.size <= SHOWN or value.ndim == 0:
+        if 0 < value.size <= SHOWN or value.ndim == 0 or value.shape == (0,):
             return str(value.tolist())
         head = ", ".join(str(v) for v in value.ravel()[:3].tolist())
         return (

@@ -5,6 +5,8 @@ A notebook makes a figure, hands its Axes to these, and ends the cell with `pict
 
 from refvit.plot.accelerator import energy, gantt, grid, roof, units
 from refvit.plot.base import BLUE, GREY, LINES, axes, picture
+from refvit.plot.calibration import thresholds, values_and_levels
+from refvit.plot.channels import accuracies, channels
 from refvit.plot.codesign import front
 from refvit.plot.costs import costs
 from refvit.plot.dataflow import dataflow
@@ -28,8 +30,10 @@ __all__ = [
     "BLUE",
     "GREY",
     "LINES",
+    "accuracies",
     "attention",
     "axes",
+    "channels",
     "confusion",
     "costs",
     "curves",
@@ -53,8 +57,10 @@ __all__ = [
     "sawtooth",
     "spans",
     "staircase",
+    "thresholds",
     "token_grid",
     "units",
+    "values_and_levels",
     "weight_map",
     "windows",
 ]
