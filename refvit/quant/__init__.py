@@ -25,6 +25,7 @@ from refvit.quant.log_sqrt2 import LogSqrt2Grid
 from refvit.quant.mixed import Sensitivity, allocate, greedy, mixed_precision, sensitivity
 from refvit.quant.noisy import NoisyGrid, fold_noise, noisy
 from refvit.quant.observers import OBSERVERS, Calibration, observer
+from refvit.quant.operands import input_moments
 from refvit.quant.outliers import inject_outliers, smooth
 from refvit.quant.packing import pack, packed_bytes, unpack
 from refvit.quant.ptf import PowerOfTwoFactor
@@ -32,7 +33,7 @@ from refvit.quant.ptq import QuantizedModel, sites_of
 from refvit.quant.ptq import quantize as quantize_model
 from refvit.quant.qat import Learnable
 from refvit.quant.quantizers import FakeQuantize
-from refvit.quant.recipe import PRESETS, Recipe, Spec, read_recipe
+from refvit.quant.recipe import PRESETS, Recipe, Spec, read_recipe, uniform
 from refvit.quant.reconstruct import reconstruct
 from refvit.quant.reparam import reparameterise
 from refvit.quant.rounding import ROUNDINGS, round_weights
@@ -77,6 +78,7 @@ __all__ = [
     "greedy",
     "grouped",
     "inject_outliers",
+    "input_moments",
     "mean_errors",
     "mixed_precision",
     "noisy",
@@ -97,5 +99,6 @@ __all__ = [
     "smooth",
     "symmetric",
     "synthesize",
+    "uniform",
     "unpack",
 ]
