@@ -207,7 +207,7 @@ def _wandering(w: Array, moment: Array) -> Array:
 
 def _whole_moved(w: Array, moment: Array) -> Array:
     silent = (w == np.rint(w)) & (np.diag(moment) == 0)
-    return nearest(w, moment) + silent
+    return np.asarray(nearest(w, moment) + silent)
 
 
 FAULTY: Sequence[Wrong] = (

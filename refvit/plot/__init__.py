@@ -5,11 +5,13 @@ A notebook makes a figure, hands its Axes to these, and ends the cell with `pict
 
 from refvit.plot.base import BLUE, GREY, LINES, axes, picture
 from refvit.plot.pictures import attention, confusion, curves, histogram, layers, patches, ranges
+from refvit.plot.ptq import accuracy_by_bits, roundings, sensitivities
 
 __all__ = [
     "BLUE",
     "GREY",
     "LINES",
+    "accuracy_by_bits",
     "attention",
     "axes",
     "confusion",
@@ -19,4 +21,6 @@ __all__ = [
     "patches",
     "picture",
     "ranges",
+    "roundings",
+    "sensitivities",
 ]
