@@ -22,6 +22,7 @@ from refvit.quant.hessian import search_scales
 from refvit.quant.histogram import Histogram
 from refvit.quant.log2 import Log2Grid
 from refvit.quant.log_sqrt2 import LogSqrt2Grid
+from refvit.quant.lsq import LearnedGrid, Straight, straight_through
 from refvit.quant.mixed import Sensitivity, allocate, greedy, mixed_precision, sensitivity
 from refvit.quant.noisy import NoisyGrid, fold_noise, noisy
 from refvit.quant.observers import OBSERVERS, Calibration, observer
@@ -52,6 +53,7 @@ __all__ = [
     "Grid",
     "Histogram",
     "Learnable",
+    "LearnedGrid",
     "Log2Grid",
     "LogSqrt2Grid",
     "NoisyGrid",
@@ -62,6 +64,7 @@ __all__ = [
     "Sensitivity",
     "ShiftLog2Grid",
     "Spec",
+    "Straight",
     "TwinGrid",
     "adaround",
     "allocate",
@@ -97,6 +100,7 @@ __all__ = [
     "sensitivity",
     "sites_of",
     "smooth",
+    "straight_through",
     "symmetric",
     "synthesize",
     "uniform",
