@@ -46,14 +46,16 @@ def _grid(scale: float, lo: int, hi: int) -> QParams:
 
 
 def _values() -> Any:
-    """Draw g and x of one length, a scale, and the ends of a range of 2 to 4 bits."""
-    pairs = st.lists(st.tuples(st.integers(-4, 4).map(float), draw.reals()), min_size=1, max_size=5)
+    """Draw g and x of one length, a scale, and the ends of a range of 2 to 4 bits; x is often a
+    whole or half number of steps."""
+    steps = st.integers(-9, 9).map(float) | draw.reals()
+    pairs = st.lists(st.tuples(st.integers(-4, 4).map(float), steps), min_size=1, max_size=5)
     ranges = st.builds(code_range, draw.bits(2, 4), st.booleans())
 
     def laid_out(drawn: Any) -> tuple[Any, ...]:
         columns, scale, (lo, hi) = drawn
-        g, x = np.array(columns).T
-        return g.copy(), x.copy(), scale, lo, hi
+        g, u = np.array(columns).T
+        return g.copy(), u * scale, scale, lo, hi
 
     return st.tuples(pairs, draw.scales(), ranges).map(laid_out)
 
@@ -83,6 +85,8 @@ STE = Exercise(
               lambda g, x, s, lo, hi: g * ((x >= lo) & (x <= hi))),
         Wrong("symmetric", "a range from -hi to hi, where it begins at lo",
               lambda g, x, s, lo, hi: g * (np.abs(x) <= hi * s)),
+        Wrong("times_scale", "a gradient times the scale: y is a real like x, and its slope is 1",
+              lambda g, x, s, lo, hi: g * s * ((x >= lo * s) & (x <= hi * s))),
         Wrong("mask_alone", "the mask alone, which g has to be multiplied by",
               lambda g, x, s, lo, hi: 1.0 * ((x >= lo * s) & (x <= hi * s))),
     ),
@@ -125,6 +129,12 @@ def _slopes(inside: Any = None, outside: Any = None, share: Any = None) -> Any:
     return answer
 
 
+def _closed(g: Array, x: Array, step: float, lo: int, hi: int) -> float:
+    u = x / step
+    slope = np.where((u >= lo) & (u <= hi), np.rint(u) - u, np.clip(u, lo, hi))
+    return float(np.sum(g * slope) / np.sqrt(len(x) * hi))
+
+
 LSQ = Exercise(
     id="nb07.lsq_step_gradient",
     title="LSQ's gradient for the step",
@@ -152,8 +162,8 @@ LSQ = Exercise(
               _slopes(inside=lambda u: 0 * u)),
         Wrong("nothing_outside", "no gradient from what is clipped, though y is lo or hi steps",
               _slopes(outside=lambda u, lo, hi: 0 * u)),
-        Wrong("hi_for_both", "hi at both ends, where what is clipped below is lo steps",
-              _slopes(outside=lambda u, lo, hi: hi + 0 * u)),
+        Wrong("closed_ends", "ends taken for inside, where rint(u) - u is 0: at an end the slope "
+              "is the end", _closed),
     ),
 )  # fmt: skip
 

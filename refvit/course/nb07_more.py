@@ -120,6 +120,8 @@ SLOPE = Exercise(
               compared(part=np.abs)),
         Wrong("wide", "so much room that a percent passes", compared(room=0.1)),
         Wrong("long_h", "an h so long that it crosses kinks and jumps", compared(h=0.5)),
+        Wrong("tiny_h", "an h so small that the difference of two values has no digits left",
+              compared(h=1e-13)),
         Wrong("exactly", "equality to the last digit, which differences do not reach",
               compared(room=0.0)),
     ),
@@ -180,8 +182,8 @@ SHARE = Exercise(
               lambda t: float(abs(t - np.rint(t)))),
         Wrong("no_fraction", "the target itself: only its fraction lies between the codes",
               lambda t: float(t)),
-        Wrong("toward_zero", "a fraction counted from 0: for a target below 0 it is the lower "
-              "code's", lambda t: float(abs(t) % 1)),
+        Wrong("from_zero", "a fraction counted from 0: for a target below 0, too, it is what the "
+              "target is above np.floor(target)", lambda t: float(t - np.trunc(t))),
     ),
 )  # fmt: skip
 

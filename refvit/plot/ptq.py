@@ -76,5 +76,5 @@ def roundings(
         ax.plot([x], [y], MARKERS[number], color=LINES[number], markersize=10, label=name)
     ax.set(xlabel="error of the weights", ylabel="error of the output", yscale="log")
     ax.grid(alpha=0.3)
-    ax.legend(frameon=False)
+    ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return ax
