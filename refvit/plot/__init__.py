@@ -6,6 +6,7 @@ A notebook makes a figure, hands its Axes to these, and ends the cell with `pict
 from refvit.plot.base import BLUE, GREY, LINES, axes, picture
 from refvit.plot.pictures import attention, confusion, curves, histogram, layers, patches, ranges
 from refvit.plot.ptq import accuracy_by_bits, roundings, sensitivities
+from refvit.plot.qat import losses, staircase
 
 __all__ = [
     "BLUE",
@@ -18,9 +19,11 @@ __all__ = [
     "curves",
     "histogram",
     "layers",
+    "losses",
     "patches",
     "picture",
     "ranges",
     "roundings",
     "sensitivities",
+    "staircase",
 ]
