@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from refvit.autodiff import Var, backward
 from refvit.plot.base import BLUE, GREY, LINES, axes
@@ -23,7 +22,7 @@ def staircase(grid: QParams, axs: Sequence[Any]) -> Sequence[Any]:
     leaves: list[Any] = [Var(x), Var(np.full_like(x, step))]
     backward(np.sum(LearnedGrid(grid, leaves[1], count=1).round(leaves[0])))
     slope, of_step = leaves[0].grad, leaves[1].grad * np.sqrt(hi)
-    axs[0].plot(x, np.clip(x, lo * step, hi * step), "--", color=GREY, label="taken for")
+    axs[0].plot(x, np.clip(x, lo * step, hi * step), "--", color=GREY, label="the ramp it follows")
     axs[0].plot(x, fake_quantize(x, grid), color=BLUE, linewidth=2, label="on the grid")
     axs[0].set(ylabel="value")
     axs[1].plot(x, slope, "--", color=GREY, linewidth=2, label="straight-through")
