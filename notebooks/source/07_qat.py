@@ -6,7 +6,7 @@
 # at the border of two codes.
 #
 # It needs notebooks 02 (grids) and 06 (what calibration alone reaches). An hour; half a minute to
-# run, of which most is two small trainings.
+# run, of which most is three small trainings.
 
 # %%
 from dataclasses import replace
@@ -235,8 +235,9 @@ plot.picture(
 # teacher is the float model at temperature 2; the labels are not used.
 #
 # Steps need a rate of their own: one number moves thousands of codes, and at the rate of a weight,
-# 0.001, sixty steps of Adam change a logarithm by hardly more than 0.06. Two runs on the same
-# images: steps held still, and steps at thirty times the rate.
+# 0.001, sixty steps of Adam change a logarithm by hardly more than 0.06. Three runs on the same
+# images: from min-max ranges with steps held still, and with steps at thirty times the rate; and
+# from the ranges of least square error, steps held.
 
 # %%
 layer = "blocks.0.mlp.fc1.weight"
