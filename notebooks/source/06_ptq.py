@@ -160,12 +160,15 @@ for k, (b, pairs) in enumerate(points.items()):
     ax.loglog(*np.transpose(pairs), "osD"[k], color=plot.LINES[k], label=f"{b} bits", alpha=0.8)
 ends = ax.get_xlim()
 ax.plot(ends, ends, color="black", linewidth=1, zorder=0)
-ax.set(xlabel="predicted output error", ylabel="measured output error", title="26 linears")
+ax.set(xlabel="predicted square error, sum over inputs", ylabel="measured", title="26 linears")
 ax.legend(frameon=False)
 ratios = np.array(
     [measured / predicted for pairs in points.values() for predicted, measured in pairs]
 )
 print(f"measured / predicted: {ratios.min():.2f} to {ratios.max():.2f}")
+totals = {b: np.sum(pairs, axis=0)[1] for b, pairs in points.items()}
+print(f"from 4 bits to 3 the measured errors grow {totals[3] / totals[4]:.1f} times")
+assert 4 < totals[3] / totals[4] < 7
 assert ratios.min() > 0.7
 assert ratios.max() < 1.3
 plot.picture(
@@ -175,9 +178,10 @@ plot.picture(
 )
 
 # %% [markdown]
-# The error goes with the square of the step, and a bit less doubles the step: **every bit costs a
-# factor of four**, or 6 dB. A classifier shrugs until errors reach the size of what separates its
-# classes; then it falls off the cliff of the picture above.
+# The error goes with the square of the step, and with a bit less the step is about twice as wide:
+# **a bit costs a factor of four** (6 dB), and a little more where codes are few: a range of 7 steps
+# on either side of zero has 3 with a bit less, not 3.5. A classifier shrugs until errors reach the
+# size of what separates its classes; then it falls off the cliff of the picture above.
 #
 # ## 4. Which layer?
 #
@@ -417,7 +421,8 @@ assert way["fitted + GPTQ + biases"][0] > way["minmax"][0] + 0.1
 # ## What to remember
 #
 # * PTQ is calibrate, choose grids, round. Recipes say which value gets how many bits.
-# * Output error is $\text{step}^2/12$ times the trace of $M$: a bit less is four times the error.
+# * Output error is $\text{step}^2/12$ times the trace of $M$: a bit less is four times the error,
+#   and more.
 # * Weights stand fewer bits than activations, late layers fewer than early ones. Sensitivities of
 #   single layers nearly add up, so a budget of bytes is spent exactly, by a shortest path.
 # * A layer that is wrong on average gets it back from its bias.
