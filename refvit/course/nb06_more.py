@@ -73,31 +73,32 @@ def _balanced(w: Array, moment: Array) -> Array:
     return search_codes(w, np.ones_like(moment))
 
 
+def _moves(codes: Array, w: Array, moment: Array) -> tuple[Array, Array]:
+    """Return how each code gets to its other neighbour, and what that adds to the error."""
+    move = np.floor(w) + np.ceil(w) - 2 * codes
+    return move, 2 * move * (moment @ (codes - w)) + move**2 * np.diag(moment)
+
+
 def _one_pass(w: Array, moment: Array) -> Array:
-    codes, both = np.rint(w), np.floor(w) + np.ceil(w)
+    codes = np.rint(w)
     for j in range(len(w)):
-        other = codes.copy()
-        other[j] = both[j] - codes[j]
-        if output_error(other, w, moment) < output_error(codes, w, moment):
-            codes = other
+        move, grown = _moves(codes, w, moment)
+        codes[j] += move[j] * (grown[j] < 0)
     return codes.astype(np.int64)
 
 
 def _at_once(w: Array, moment: Array) -> Array:
-    codes, both = np.rint(w), np.floor(w) + np.ceil(w)
-    move = both - 2 * codes
-    gain = 2 * move * (moment @ (codes - w)) + move**2 * np.diag(moment)
-    return np.where(gain < 0, both - codes, codes).astype(np.int64)
+    move, grown = _moves(np.rint(w), w, moment)
+    return np.asarray(np.rint(w) + move * (grown < 0)).astype(np.int64)
 
 
 def _from_floor(w: Array, moment: Array) -> Array:
-    codes, both = np.floor(w), np.floor(w) + np.ceil(w)
+    codes = np.floor(w)
     while True:
-        move = both - 2 * codes
-        gain = 2 * move * (moment @ (codes - w)) + move**2 * np.diag(moment)
-        if gain.min() >= 0:
+        move, grown = _moves(codes, w, moment)
+        if grown.min() >= 0:
             return codes.astype(np.int64)
-        codes[gain.argmin()] += move[gain.argmin()]
+        codes[grown.argmin()] += move[grown.argmin()]
 
 
 def _settled(found: Any, expected: Any, w: Array, moment: Array) -> str:
@@ -143,7 +144,7 @@ SEARCH = Exercise(
     cases=_rows(),
     returns="codes",
     judge=_settled,
-    edges=tuple(_long(seed) for seed in range(6)),
+    edges=tuple(_long(seed) for seed in (0, 2, 40, 125)),  # of 40 and 125 three passes fail
     hints=(
         "Begin at np.rint(w). While some change of one code lowers the error, make the one that "
         "lowers it most.",
@@ -210,12 +211,22 @@ def _whole_moved(w: Array, moment: Array) -> Array:
     return np.asarray(nearest(w, moment) + silent)
 
 
+def _little_worse(w: Array, moment: Array) -> Array:
+    """The nearest with one code moved, where that costs no more than 1/2."""
+    codes = np.rint(w)
+    move, grown = _moves(codes, w, moment)
+    small = np.flatnonzero((grown > 0) & (grown <= 0.5))
+    codes[small[:1]] += move[small[:1]]
+    return codes.astype(np.int64)
+
+
 FAULTY: Sequence[Wrong] = (
     Wrong("floor", "codes rounded down", _floor),
     Wrong("coin", "codes rounded up and down in turn", _coin),
     Wrong("balanced", "a search that brings the sum of the errors to 0, whatever the inputs",
           _balanced),
     Wrong("wandering", "a search that may leave the neighbours of a weight", _wandering),
+    Wrong("little_worse", "a code moved that makes the error a little larger", _little_worse),
     Wrong("whole_moved", "codes one off for whole weights of inputs that are always 0",
           _whole_moved),
 )  # fmt: skip

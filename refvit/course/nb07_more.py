@@ -105,6 +105,8 @@ SLOPE = Exercise(
                   with_slope(swish, lambda x: 1 / (1 + np.exp(-x)))),
             Wrong("a_percent", "a slope that is 1 percent too steep",
                   with_slope(square, lambda x: 2.02 * x)),
+            Wrong("a_hair", "a slope that is 0.001 too great",
+                  with_slope(square, lambda x: 2 * x + 1e-3)),
             Wrong("negative", "a slope of the wrong sign", with_slope(square, lambda x: -2 * x)),
             Wrong("behind_first", "a slope one too great behind the first element",
                   with_slope(square, lambda x: 2 * x + (np.arange(len(x)) > 0))),
