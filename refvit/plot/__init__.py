@@ -23,6 +23,8 @@ from refvit.plot.pictures import (
     patches,
     ranges,
 )
+from refvit.plot.ptq import accuracy_by_bits, roundings, sensitivities
+from refvit.plot.qat import losses, slopes
 from refvit.plot.tokens import pairs, token_grid, windows
 from refvit.plot.weights import row_ranges, weight_map
 
@@ -31,6 +33,7 @@ __all__ = [
     "GREY",
     "LINES",
     "accuracies",
+    "accuracy_by_bits",
     "attention",
     "axes",
     "channels",
@@ -48,13 +51,17 @@ __all__ = [
     "histogram",
     "layers",
     "levels",
+    "losses",
     "pairs",
     "patches",
     "picture",
     "ranges",
     "roof",
+    "roundings",
     "row_ranges",
     "sawtooth",
+    "sensitivities",
+    "slopes",
     "spans",
     "staircase",
     "thresholds",

@@ -22,9 +22,11 @@ from refvit.quant.hessian import search_scales
 from refvit.quant.histogram import Histogram
 from refvit.quant.log2 import Log2Grid
 from refvit.quant.log_sqrt2 import LogSqrt2Grid
+from refvit.quant.lsq import LearnedGrid, Straight, straight_through
 from refvit.quant.mixed import Sensitivity, allocate, greedy, mixed_precision, sensitivity
 from refvit.quant.noisy import NoisyGrid, fold_noise, noisy
 from refvit.quant.observers import OBSERVERS, Calibration, observer
+from refvit.quant.operands import input_moments
 from refvit.quant.outliers import inject_outliers, smooth, stretch_queries
 from refvit.quant.packing import pack, packed_bytes, unpack
 from refvit.quant.ptf import PowerOfTwoFactor
@@ -32,7 +34,7 @@ from refvit.quant.ptq import QuantizedModel, sites_of
 from refvit.quant.ptq import quantize as quantize_model
 from refvit.quant.qat import Learnable
 from refvit.quant.quantizers import FakeQuantize
-from refvit.quant.recipe import PRESETS, Recipe, Spec, read_recipe
+from refvit.quant.recipe import PRESETS, Recipe, Spec, read_recipe, uniform
 from refvit.quant.reconstruct import reconstruct
 from refvit.quant.reparam import reparameterise
 from refvit.quant.rounding import ROUNDINGS, round_weights
@@ -51,6 +53,7 @@ __all__ = [
     "Grid",
     "Histogram",
     "Learnable",
+    "LearnedGrid",
     "Log2Grid",
     "LogSqrt2Grid",
     "NoisyGrid",
@@ -61,6 +64,7 @@ __all__ = [
     "Sensitivity",
     "ShiftLog2Grid",
     "Spec",
+    "Straight",
     "TwinGrid",
     "adaround",
     "allocate",
@@ -77,6 +81,7 @@ __all__ = [
     "greedy",
     "grouped",
     "inject_outliers",
+    "input_moments",
     "mean_errors",
     "mixed_precision",
     "noisy",
@@ -95,8 +100,10 @@ __all__ = [
     "sensitivity",
     "sites_of",
     "smooth",
+    "straight_through",
     "stretch_queries",
     "symmetric",
     "synthesize",
+    "uniform",
     "unpack",
 ]
