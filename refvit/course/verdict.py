@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 SHOWN = 12  # elements of an array that are printed
+PLURAL = frozenset(("bits", "bytes", "codes", "pairs", "parameters", "weights"))  # of a prediction
 
 
 @dataclass(frozen=True, repr=False)
@@ -38,8 +39,9 @@ class Verdict:
     def __str__(self) -> str:
         head = f"{self.exercise}: "
         if self.passed:
+            are = "are" if self.returns in PLURAL else "is"
             cases = (
-                f"the {self.returns} is right" if self.cases == 1 else f"{self.cases} cases pass"
+                f"the {self.returns} {are} right" if self.cases == 1 else f"{self.cases} cases pass"
             )
             return f"{head}{cases}{'; ' + self.note if self.note else ''}"
         lines = [head + self._sentence()]
