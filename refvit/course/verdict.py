@@ -39,9 +39,7 @@ class Verdict:
     def __str__(self) -> str:
         head = f"{self.exercise}: "
         if self.passed:
-            cases = (
-                f"{self.returns} as expected" if self.cases == 1 else f"{self.cases} cases pass"
-            )
+            cases = f"{self.returns} as expected" if self.cases == 1 else f"{self.cases} cases pass"
             return f"{head}{cases}{'; ' + self.note if self.note else ''}"
         lines = [head + self._sentence()]
         if self.diagnosis:
