@@ -32,8 +32,8 @@ def equal(found: Any, expected: Any, *arguments: Any, within: float = 0.0) -> st
     'it is a list, expected an array: np.array(...) makes one'
     >>> equal(0.5, np.inf, within=1e-9)
     'it is 0.5, expected inf'
-    >>> equal(1.00000003, 1.0, within=1e-9)
-    'it is 1.0000000299999999, expected 1'
+    >>> equal(1 + 2.0**-28, 1.0, within=1e-9)
+    'it is 1.0000000037252903, expected 1'
     """
     if isinstance(expected, np.ndarray):
         return _arrays(found, expected, within)

@@ -104,7 +104,7 @@ PATCHIFY = Exercise(
               lambda image, patch: _cut(image, patch, (2, 4, 0, 1, 3))),
         Wrong("inside_out", "H split as patch by H/patch: a patch of pixels that lie far apart",
               lambda image, patch: _far_apart(image, patch)),
-        Wrong("as_reals", "an array of np.zeros, which is float64 unless it is told a dtype",
+        Wrong("as_reals", "a dtype of its own: np.zeros, for one, is float64 unless told another",
               lambda image, patch: slow_tokens(image, patch).astype(float)),
     ),
 )  # fmt: skip
@@ -170,7 +170,7 @@ UNPATCHIFY = Exercise(
               lambda tokens, grid, patch: _back(tokens, grid, patch, (2, 0, 4, 1, 3))),
         Wrong("grid_swapped", "grid read as (columns, rows)",
               lambda tokens, grid, patch: unpatchify(tokens, grid[::-1], patch)),
-        Wrong("as_reals", "an array of np.zeros, which is float64 unless it is told a dtype",
+        Wrong("as_reals", "a dtype of its own: np.zeros, for one, is float64 unless told another",
               lambda tokens, grid, patch: slow_image(tokens, grid, patch).astype(float)),
     ),
 )  # fmt: skip
