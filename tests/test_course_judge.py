@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -63,6 +64,10 @@ def stubborn(x):
             pass
 
 
+def stub_of_doubled(x):
+    raise NotImplementedError
+
+
 def printing(x):
     print("x is", x)
     return x
@@ -84,6 +89,16 @@ def test_the_counterexample_is_the_smallest():
     assert "doubles [3], expected [2] for x = [1]" in said(lambda x: 2 * x + (x == 1))
     two = said(lambda x: 2 * x + (len(x) > 1))
     assert "doubles [1, 1], expected [0, 0] for x = [0, 0]" in two
+
+
+def test_a_stub_is_met_without_a_case():
+    assert said(stub_of_doubled).startswith("nb99.doubled: it is not written yet\n")
+
+
+def test_a_prediction_may_be_made_with_a_division():
+    half = replace(DOUBLED, answer=lambda: 12, cases=st.just(()))
+    assert str(judge(half, lambda: 24 / 2)) == "nb99.doubled: doubles as expected"
+    assert "it is a float (12.5)" in said(lambda: 25 / 2, half)
 
 
 def test_a_named_mistake_is_named_and_another_is_not():

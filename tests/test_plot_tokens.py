@@ -32,6 +32,7 @@ def test_shifted_windows_have_tokens_in_their_new_places():
     assert texts(plain) == [str(k) for k in range(1, 17)]
     assert texts(moved)[:4] == ["6", "7", "8", "5"]
     assert texts(moved)[-1] == "1"
+    assert texts(plot.windows((4, 4), 2, 1, first=0))[-1] == "0"
     assert {bar.get_hatch() for bar in plain.patches} == {""}
     assert [bar.get_hatch() for bar in moved.patches][-4:] == ["...", "...", "...", "xxx"]
 

@@ -40,8 +40,9 @@ plot.picture(fig, f"Eight small noisy pictures of shapes: {', '.join(names)}.")
 # %% [markdown]
 # A ViT does not see pixels but *patches*: 64 squares of 4 x 4. Each becomes a *token*, a vector of
 # 48 numbers; a 65th, the class token, gathers the answer. In every *block*, tokens look at each
-# other: the weights by which one takes from the others are its *attention* (Dosovitskiy et al.
-# 2021). A tap sees every value that flows.
+# other by four matrices, `q`, `k`, `v` and `proj`: the weights by which one takes from the others
+# are its *attention* (Dosovitskiy et al. 2021). Then an *MLP* works on each token alone: two
+# matrices, `fc1` and `fc2`, with a curve, GELU, between them. A tap sees every value that flows.
 
 # %%
 image, truth = images[3], names[3]
@@ -180,7 +181,9 @@ assert widest.bits <= 32
 # ## 5. What the hardware would do
 #
 # The same model code, run on shapes instead of numbers, is the workload of an accelerator. `edge32`
-# has 32 x 32 multipliers and a narrow memory. How many bytes come through it for one image?
+# has 32 x 32 multipliers, each of which multiplies and adds once a cycle (a *multiply-accumulate*),
+# a vector unit for what is no matrix product, and a narrow way to *DRAM*, the memory beside the
+# chip. How many bytes come through it for one image?
 
 # %% exercise nb00.loaded_bytes
 
@@ -199,7 +202,8 @@ print(reports["W8A8"].table())
 # %% [markdown]
 # The four blocks are alike, so one of them is enough to see where time and energy go. GELU, the
 # curve inside the MLP, takes no time: it streams behind `fc1`. Softmax, which makes the attention,
-# is the longest, and has not one multiply-accumulate.
+# is the longest, and has not one multiply-accumulate. A colour says what a layer waits for: its
+# products (compute), DRAM (memory) or the vector unit. Energies are ranges, as two tables differ.
 
 # %%
 rows = reports["W8A8"].rows
@@ -285,9 +289,9 @@ assert point["FP32"] - point["W4A4"] > 5
 # * One forward has many meanings: the same model code ran on floats, on codes and on shapes.
 # * A code is a whole number, a scale says what it is worth; n codes of b bits are n b / 8 bytes.
 # * 8 bits cost this model next to nothing; 4 bits by the simplest recipe cost it points.
-# * Integers are a contract: proved ranges, one rounding, the same codes on every machine.
-# * At batch 1 a small model waits for its weights and its softmax, not for multipliers.
+# * Integers come with a proof: ranges that no image leaves (notebook 09 makes them).
+# * With one image at a time a small model waits for weights and softmax, not for multipliers.
 #
 # **Papers.** Dosovitskiy et al. 2021 (ViT); Jacob et al. 2018 (integer-only inference); Horowitz
-# 2014 (the energy of arithmetic); Kim et al. 2021 (I-BERT); Du, Gong and Chu 2024 (the survey this
-# project follows).
+# 2014 (the energy of arithmetic); Kim et al. 2021 (I-BERT: softmax and GELU in integers); Du, Gong
+# and Chu 2024 (the survey this project follows).

@@ -190,14 +190,17 @@ assert np.allclose(weights.sum(-1), 1, atol=1e-5)
 # %% [markdown]
 # ## 3. The whole forward
 #
-# A *block* is attention and an MLP, a layer that works on each token alone. Each of the two reads
-# a normalised copy of the tokens and *adds* its result (equations 2 and 3; the sum that all blocks
-# add to is the *residual stream*), and the head reads the class token (equation 4):
+# A *block* is attention of several heads (multi-head self-attention, MSA) and an *MLP*, two linear
+# layers with GELU between them, which work on each token alone. Each of the two reads a normalised
+# copy of the tokens and *adds* its result (equations 2 and 3; the sum that all blocks add to is the
+# *residual stream*). At the end a linear layer reads the class token (equation 4). It is called
+# *the head*, and has nothing but the name in common with the heads of attention.
 #
 # $$z' = z + \mathrm{MSA}(\mathrm{LN}(z)), \qquad z'' = z' + \mathrm{MLP}(\mathrm{LN}(z'))$$
 #
-# LayerNorm (LN) takes each token's mean off and divides by its deviation. GELU is a smooth step
-# that multiplies: $x\,\Phi(x)$, with the normal distribution function $\Phi$.
+# LayerNorm (LN) takes each token's mean off and divides by its deviation (`eps` keeps a deviation
+# of 0 harmless); a learned factor and a learned offset follow. GELU is a smooth step that
+# multiplies: $x\,\Phi(x)$, with the normal distribution function $\Phi$.
 
 
 # %%
@@ -338,8 +341,9 @@ assert agree > 0.9
 #
 # **What if the image has many more patches?** In a ViT every token meets every other: twice the
 # side, four times the tokens, sixteen times the scores. Swin (Liu et al. 2021) cuts the grid of
-# tokens into windows of $M \times M$ and lets tokens meet inside their window only. For a grid
-# $h \times w$ of width $C$ (equations 1 and 2 of the paper):
+# tokens into windows of $M \times M$ and lets tokens meet inside their window only. (Its blocks
+# come in *stages*, each on a coarser grid than the one before; Swin-T is the smallest published.)
+# For a grid $h \times w$ of width $C$ (equations 1 and 2 of the paper; W-MSA is MSA in windows):
 #
 # $$\Omega(\mathrm{MSA}) = 4\,hw\,C^2 + 2\,(hw)^2\,C, \qquad
 # \Omega(\mathrm{W\text{-}MSA}) = 4\,hw\,C^2 + 2\,M^2\,hw\,C$$
@@ -378,7 +382,7 @@ plot.picture(
 # windows by half their side. Instead of cutting odd windows at the edges, Swin rolls the grid up
 # and left, cyclically, and cuts regular ones. Then tokens from two sides of the image share a
 # window, and a *mask* keeps them apart (section 3.2, figure 4). Where the mask is true, $-100$ is
-# added to the score, which leaves no weight.
+# added to the score, which leaves no weight to speak of; `refvit` leaves exactly 0.
 #
 # The picture has the masks of the trained `nano_swin`, in the second block of its second stage:
 # dark is where a weight is exactly 0. Then it is your turn to make them, and to count.
@@ -392,7 +396,7 @@ fig = plt.figure(figsize=(11.5, 4.8))
 spec = fig.add_gridspec(2, 4, width_ratios=(2, 2, 1, 1), wspace=0.15, hspace=0.35)
 titles = "one block: windows of 4 x 4", "the next: rolled by 2, then cut"
 for k, title in enumerate(titles):
-    ax = plot.windows((8, 8), 4, 2 * k, fig.add_subplot(spec[:, k]))
+    ax = plot.windows((8, 8), 4, 2 * k, first=0, ax=fig.add_subplot(spec[:, k]))
     ax.set_title(title)
 ax.set_xlabel("came round from the left: hatched,\nfrom the top: dotted, from both: crossed")
 for k, name in enumerate(("top left", "top right", "bottom left", "bottom right")):

@@ -119,7 +119,7 @@ plot.picture(
 # hardware that follows one of them is off by one somewhere:
 
 # %%
-print(refvit.integer.clauses()["2.2"].splitlines()[0], "\n")
+print(refvit.integer.clauses()["2.2"], "\n")
 acc = np.arange(-5, 6)
 rules = {
     "acc / 2": acc / 2,
@@ -206,12 +206,16 @@ plot.picture(
 
 # %% [markdown]
 # **Predict: 9.7.** The sums of `fc2` have 192 products. How many bits does the compiler prove to be
-# enough? Shapes alone say 23; the weights say less, and what GELU can leave, less again.
+# enough? Shapes alone say 23; the weights say less, and what GELU can leave, less again: GELU is
+# never below -0.17, and its codes never below what that rounds to.
 
 # %%
 heaviest = np.abs(fc2.weight.astype(int)).sum(1).max()
 print(f"fc2: weight {fc2.weight.shape} {fc2.weight.dtype}, heaviest row sum|w| = {heaviest:,}")
 print(f"192 products of 128 x 128 need {1 + (192 * 128 * 128).bit_length()} bits")
+least = -0.17 / engine.scales["blocks.0.mlp.act"]
+print(f"the least value of GELU is {least:.2f} steps of its scale")
+assert round(least) == -4
 
 # %% exercise nb09.proved_bits
 
@@ -309,7 +313,8 @@ for length in (131_071, 131_072):
 # %% [markdown]
 # ## 6. Integers by floating point
 #
-# **Why does an integer engine call BLAS?** Because NumPy has fast matrix products for floats only.
+# **Why does an integer engine call BLAS,** the library behind NumPy's `@`? Because it has fast
+# matrix products for floats only.
 # That is allowed where it is exact, and exactness can be proved. A `float32` has a *significand* of
 # 24 bits, so it holds every integer up to $2^{24}$; then come gaps. Every partial sum of $K$
 # products, in any order and on any number of threads, has magnitude at most
@@ -389,8 +394,8 @@ print("engine, both arithmetics:", np.array_equal(engine(pixels, FAST), engine(p
 # %% [markdown]
 # ## 7. One block, every width
 #
-# Now the whole of a block. An edge is what is stored between two operators, at its width in the
-# recipe; the number in a box is the widest integer inside, as proved.
+# Now the whole of a block. An edge is what is stored between two operators, at the width that the
+# recipe, here `w8a8`, gives it; the number in a box is the widest integer inside, as proved.
 
 # %%
 last, total = (engine.scales[f"blocks.3.{site}"] for site in ("mlp.fc2", "add2"))

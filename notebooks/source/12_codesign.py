@@ -77,9 +77,10 @@ for change in ({"rows": 64, "cols": 64}, {"dram_bytes_per_cycle": 16.0}, {"vecto
     print(f"{said:<26}{other['us'] / base.totals['us']:6.1%} of the time")
 
 # %% [markdown]
-# Not the multipliers: this is Amdahl's law. What helps is more lanes for softmax, a wider way to
-# memory, which costs pins, or **fewer bytes on the way**, which costs accuracy. That last lever is
-# quantization.
+# Not the multipliers: what bounds a quarter of the time can win a quarter at most (*Amdahl's law*),
+# and here the layers that wait for memory lose what the others win, as a larger array takes longer
+# to fill and to drain. What helps is more lanes for softmax, a wider way to memory, which costs
+# pins, or **fewer bytes on the way**, which costs accuracy. That last lever is quantization.
 #
 # ## 2. The recipe's side
 #
@@ -102,7 +103,8 @@ assert moved[6] == moved[8]
 #
 # Not all weights are alike. The *MLPs*, the two large layers in each block, have most of them; the
 # first and the last layer have few, and errors there hurt. So here is a recipe of our own: MLP
-# weights at 4 bits (the first line that matches decides), the rest as in `w8a8`.
+# weights at 4 bits (the first line that matches decides; `axis=0` is a scale for each output), the
+# rest as in `w8a8`.
 
 # %%
 sizes = {

@@ -33,6 +33,8 @@ def equal(found: Any, expected: Any, *arguments: Any, within: float = 0.0) -> st
     'it is a list, expected an array: np.array(...) makes one'
     >>> equal(0.5, np.inf, within=1e-9)
     'it is 0.5, expected inf'
+    >>> equal(1 + 2.0**-28, 1.0, within=1e-9)
+    'it is 1.0000000037252903, expected 1'
     """
     if isinstance(expected, np.ndarray):
         return _arrays(found, expected, within)
@@ -76,7 +78,7 @@ def _scalars(found: Any, expected: Any, within: float) -> str:
         if isinstance(found, bool | np.bool_) or not isinstance(found, REAL):
             return f"it is {_a(found)}, expected a number"
         near = _near(np.float64(found), np.float64(expected), within)
-        return "" if near else f"it is {float(found):.6g}, expected {float(expected):.6g}"
+        return "" if near else f"it is {_unlike(float(found), float(expected))}"
     if type(found) is not type(expected):
         return f"it is {_a(found)}, expected {_a(expected)}"
     return "" if found == expected else f"it is {found!r}, expected {expected!r}"
@@ -98,7 +100,7 @@ def _arrays(found: Any, expected: NDArray[Any], within: float) -> str:
         return ""
     index = tuple(map(int, wrong[0]))
     at = f"at {list(index)} it" if index else "it"
-    return f"{at} is {_short(found[index])}, expected {_short(expected[index])}"
+    return f"{at} is {_unlike(found[index], expected[index])}"
 
 
 def _dtype(found: np.dtype[Any], expected: np.dtype[Any]) -> str:
@@ -136,5 +138,14 @@ def _a(value: Any) -> str:
     return f"{article} {name}{shown:.40}"
 
 
-def _short(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float | np.floating) else str(value)
+def _unlike(found: Any, expected: Any) -> str:
+    """Return two values that differ, with as many digits as that takes."""
+    for digits in (6, 17):
+        one, other = (_short(value, digits) for value in (found, expected))
+        if one != other:
+            break
+    return f"{one}, expected {other}"
+
+
+def _short(value: Any, digits: int) -> str:
+    return f"{value:.{digits}g}" if isinstance(value, float | np.floating) else str(value)

@@ -27,6 +27,7 @@ Result = TypeVar("Result")
 PROCESSOR_SECONDS = 2.0  # for one case; the solutions take milliseconds
 CALL_SECONDS = 10.0  # by the clock, for one case; a busy machine or an answer that sleeps
 ALL_SECONDS = 120.0  # by the clock, for everything
+NOT_WRITTEN = "it is not written yet"
 
 
 class Trouble(Exception):
@@ -55,7 +56,7 @@ class Guard:
             with redirect_stdout(prints):
                 found = answer(*handed)
         except NotImplementedError:
-            raise Trouble("it is not written yet") from None
+            raise Trouble(NOT_WRITTEN) from None
         except TooLong:
             raise
         except BaseException as error:

@@ -18,7 +18,7 @@ import numpy as np
 from refvit.course.cases import Case, drawn, explored, on_faulty
 from refvit.course.compare import equal
 from refvit.course.exercise import Answer, Exercise
-from refvit.course.guard import Guard, Trouble, within_time
+from refvit.course.guard import NOT_WRITTEN, Guard, Trouble, within_time
 from refvit.course.verdict import Verdict, describe
 from refvit.testing.extra import hypothesis
 
@@ -125,6 +125,8 @@ class Work:
         assert self.smallest is not None
         case, (fault, found, expected), printed = self.smallest
         names = dict(zip(self.exercise.arguments(), case, strict=True))
+        if fault == NOT_WRITTEN:  # in any case
+            names = {}
         return self._refused(fault, names, found, expected, printed, self.likeness(cases, case))
 
     def _refused(
@@ -193,6 +195,8 @@ def fault_of(exercise: Exercise, answer: Answer, case: Case, guard: Guard) -> Fa
     except Trouble as trouble:
         return str(trouble), NOTHING, NOTHING
     expected = True if exercise.tried is not None else exercise.expected(*case)
+    if not case and isinstance(expected, int) and isinstance(found, float) and found.is_integer():
+        found = int(found)  # a prediction, made with a division
     try:
         fault = exercise.judge(found, expected, *case)
     except Exception:

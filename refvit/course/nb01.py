@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from refvit.course.compare import equal
 from refvit.course.exercise import Exercise, Wrong
 from refvit.course.nb01_attention import ALONG, HEAD
 from refvit.course.nb01_more import DEIT, ROLLOUT
@@ -38,11 +39,28 @@ def _cut(image: Array, patch: int, order: tuple[int, ...]) -> Array:
     return cut.transpose(order).reshape(-1, C * patch * patch)
 
 
+def _far_apart(image: Array, patch: int) -> Array:
+    C, H, W = image.shape
+    cut = image.reshape(C, patch, H // patch, patch, W // patch)  # c i y j x
+    return cut.transpose(2, 4, 0, 1, 3).reshape(-1, C * patch * patch)
+
+
 def slow_tokens(image: Array, patch: int) -> Array:
     """Return what `patchify` has to, one patch after the other."""
     _, H, W = image.shape
     corners = [(y, x) for y in range(0, H, patch) for x in range(0, W, patch)]
     return np.array([image[:, y : y + patch, x : x + patch].ravel() for y, x in corners])
+
+
+def _same_dtype(found: Any, expected: Array, *arguments: Any) -> str:
+    """The judge of both ways: the dtype first, which is that of the argument."""
+    dtype = getattr(found, "dtype", expected.dtype)
+    if dtype != expected.dtype:
+        return f"its dtype is {dtype}; that of the argument, {expected.dtype}, stays"
+    return equal(found, expected)
+
+
+HALVES = np.array([[[0.5, 1.5], [2.5, 3.5]]], np.float32)
 
 
 def numbered_images() -> st.SearchStrategy[tuple[Array, int]]:
@@ -61,7 +79,9 @@ PATCHIFY = Exercise(
     title="an image as tokens",
     answer=patchify,
     truth=slow_tokens,
+    judge=_same_dtype,
     cases=numbered_images(),
+    edges=[(HALVES, 2)],
     returns="tokens",
     hints=(
         "A reshape splits an axis: H becomes H/patch rows of patches by patch rows of pixels.",
@@ -82,6 +102,10 @@ PATCHIFY = Exercise(
               lambda image, patch: _cut(image, patch, (0, 1, 3, 2, 4))),
         Wrong("swapped", "the offset within a patch taken for the number of the patch",
               lambda image, patch: _cut(image, patch, (2, 4, 0, 1, 3))),
+        Wrong("inside_out", "H split as patch by H/patch: a patch of pixels that lie far apart",
+              lambda image, patch: _far_apart(image, patch)),
+        Wrong("as_reals", "a dtype of its own: np.zeros, for one, is float64 unless told another",
+              lambda image, patch: slow_tokens(image, patch).astype(float)),
     ),
 )  # fmt: skip
 
@@ -122,7 +146,9 @@ UNPATCHIFY = Exercise(
     title="tokens as the image they came from",
     answer=unpatchify,
     truth=slow_image,
+    judge=_same_dtype,
     cases=numbered_images().map(_cut_up),
+    edges=[(HALVES.reshape(1, 4), (1, 1), 2)],
     returns="image",
     hints=(
         "Walk back: split what was merged last, undo the transpose, merge what was split first.",
@@ -136,10 +162,16 @@ UNPATCHIFY = Exercise(
               lambda tokens, grid, patch: _back(tokens, grid, patch, (1, 3, 0, 2, 4))),
         Wrong("side_by_side", "rows of patches before rows of pixels are woven in: c y x i j",
               lambda tokens, grid, patch: _back(tokens, grid, patch, (2, 0, 1, 3, 4))),
+        Wrong("channels_last", "channels last within a token, where each channel is listed whole",
+              lambda tokens, grid, patch: _back(
+                  tokens.reshape(len(tokens), patch**2, -1).swapaxes(1, 2), grid, patch,
+                  (2, 0, 3, 1, 4))),
         Wrong("lying", "patches put down transposed",
               lambda tokens, grid, patch: _back(tokens, grid, patch, (2, 0, 4, 1, 3))),
         Wrong("grid_swapped", "grid read as (columns, rows)",
               lambda tokens, grid, patch: unpatchify(tokens, grid[::-1], patch)),
+        Wrong("as_reals", "a dtype of its own: np.zeros, for one, is float64 unless told another",
+              lambda tokens, grid, patch: slow_image(tokens, grid, patch).astype(float)),
     ),
 )  # fmt: skip
 

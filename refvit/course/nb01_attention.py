@@ -45,22 +45,20 @@ def slow_attention(q: Array, k: Array, v: Array) -> Array:
 
 
 def heads() -> st.SearchStrategy[tuple[Array, Array, Array]]:
-    """Draw q, k [N, d] and v [N, e] of plain numbers, or louder ones."""
+    """Draw q, k [N, d] and v [N, e] of plain numbers, or louder ones, token by token."""
 
-    def of(sizes: tuple[int, int, int]) -> st.SearchStrategy[tuple[Array, Array, Array]]:
-        n, d, e = sizes
-        values = st.lists(
-            st.integers(-4, 4), min_size=2 * n * d + n * e, max_size=2 * n * d + n * e
-        )
+    def of(sizes: tuple[int, int]) -> st.SearchStrategy[tuple[Array, Array, Array]]:
+        d, e = sizes
+        token = st.lists(st.integers(-4, 4), min_size=2 * d + e, max_size=2 * d + e)
         loud = st.sampled_from([1.0, 1.0, 0.5, 3.0])
-        return st.builds(lambda x, by: _three(by * np.array(x), n, d), values, loud)
+        tokens = st.lists(token, min_size=1, max_size=3)
+        return st.builds(lambda x, by: _three(by * np.array(x), d), tokens, loud)
 
-    return st.tuples(st.integers(1, 3), st.integers(1, 4), st.integers(1, 2)).flatmap(of)
+    return st.tuples(st.integers(1, 4), st.integers(1, 2)).flatmap(of)
 
 
-def _three(x: Array, n: int, d: int) -> tuple[Array, Array, Array]:
-    q, k, v = np.split(x, [n * d, 2 * n * d])
-    return q.reshape(n, d), k.reshape(n, d), v.reshape(n, -1)
+def _three(x: Array, d: int) -> tuple[Array, Array, Array]:
+    return x[:, :d], x[:, d : 2 * d], x[:, 2 * d :]
 
 
 ONE, LOUD = np.array([[1.0], [0.0]]), np.array([[100.0], [-100.0]])

@@ -41,12 +41,13 @@ def _layers() -> Any:
 
 
 LEAST = np.full(4, -128, np.int8)
+LONG = np.append(np.full(1024, -128), 1).astype(np.int8)  # 2**24 + 1, as section 6 has it
 ACCUMULATE = Exercise(
     id="nb09.accumulate",
     title="the sum of products of codes",
     answer=accumulate,
     cases=_layers(),
-    edges=((LEAST, LEAST[None], np.zeros(1, np.int32)),),
+    edges=tuple((row, row[None], np.zeros(1, np.int32)) for row in (LEAST, LONG)),
     returns="accumulators",
     hints=(
         "NumPy computes int8 @ int8 in int8 and says nothing when it wraps.",
@@ -64,6 +65,9 @@ ACCUMULATE = Exercise(
               lambda x, weight, bias: accumulate(x, weight, bias * 0)),
         Wrong("short_bias", "a bias forced into int8: it is int32, at the scale of the sum",
               lambda x, weight, bias: accumulate(x, weight, bias.astype(np.int8))),
+        Wrong("in_float32", "a sum in float32, which is rounded beyond 2**24",
+              lambda x, weight, bias:
+              (weight.astype(np.float32) @ x.astype(np.float32)).astype(np.int32) + bias),
     ),
 )  # fmt: skip
 

@@ -16,7 +16,7 @@ Array = NDArray[Any]
 
 
 def longest_row(bits_a: int, bits_b: int, width: int) -> int:
-    """Return the greatest K for which any sum of K products a * b fits `width` signed bits.
+    """Return the greatest K for which any sum of K products a * b fits `width` signed bits (to 64).
 
     a and b are signed codes of bits_a and bits_b bits (2 to 8), whose least codes are -2**(bits -
     1); a signed integer of `width` bits lies in [-2**(width - 1), 2**(width - 1) - 1].
@@ -29,12 +29,12 @@ def longest_row(bits_a: int, bits_b: int, width: int) -> int:
 def _until_it_wraps(bits_a: int, bits_b: int, width: int) -> int:
     a, b = ((-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) for bits in (bits_a, bits_b))
     products = [x * y for x in a for y in b]
-    low = high = terms = 0
-    while True:
-        low, high = low + min(products), high + max(products)
-        if low < -(2 ** (width - 1)) or high > 2 ** (width - 1) - 1:
-            return terms
-        terms += 1
+    terms = 0
+    for step in (1 << bit for bit in reversed(range(width))):
+        low, high = ((terms + step) * end(products) for end in (min, max))
+        if -(2 ** (width - 1)) <= low and high <= 2 ** (width - 1) - 1:
+            terms += step
+    return terms
 
 
 LONGEST = Exercise(
@@ -42,7 +42,7 @@ LONGEST = Exercise(
     title="how long a row an accumulator holds",
     answer=longest_row,
     cases=st.tuples(draw.bits(2, 5), draw.bits(2, 5), st.integers(6, 14)),
-    edges=((8, 8, 32), (8, 8, 16)),
+    edges=((8, 8, 32), (8, 8, 16), (8, 8, 64)),
     truth=_until_it_wraps,
     returns="K",
     hints=(
@@ -63,6 +63,9 @@ LONGEST = Exercise(
         Wrong("unsigned", "an accumulator without a sign",
               lambda bits_a, bits_b, width:
               (2**width - 1) // (2 ** (bits_a - 1) * 2 ** (bits_b - 1))),
+        Wrong("in_reals", "a division of floats (/), of 53 bits: with // it is one of integers",
+              lambda bits_a, bits_b, width:
+              int((2 ** (width - 1) - 1) / (2 ** (bits_a - 1) * 2 ** (bits_b - 1)))),
         Wrong("rule_of_thumb", "the rule 2**(width - bits_a - bits_b), which is safe but too short",
               lambda bits_a, bits_b, width: int(2.0 ** (width - bits_a - bits_b))),
     ),

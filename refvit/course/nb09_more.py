@@ -61,6 +61,9 @@ RANGE = Exercise(
     wrong=(
         Wrong("magnitudes", "sum|w| times the largest code, as if every sign could have its wish",
               lambda weight, bias, lo, hi: _even(np.abs(weight).sum() * max(-lo, hi), bias)),
+        Wrong("unsigned", "weights without their signs: a negative one takes lo for the greatest",
+              lambda weight, bias, lo, hi:
+              (int(np.abs(weight).sum()) * lo + bias, int(np.abs(weight).sum()) * hi + bias)),
         Wrong("by_shape", "K times the largest weight times the largest code: the shape's bound",
               lambda weight, bias, lo, hi:
               _even(len(weight) * np.abs(weight).max() * max(-lo, hi), bias)),
@@ -91,8 +94,10 @@ def worst_codes(weight: Array, lo: int, hi: int) -> Array:
 
 
 def _reaches(found: Any, expected: Any, weight: Array, lo: int, hi: int) -> str:
-    if not isinstance(found, np.ndarray) or found.dtype.kind not in "iu":
-        return "it is no array of integers: np.array(...) makes one"
+    if not isinstance(found, np.ndarray):
+        return "it is no array: np.array(...) makes one"
+    if found.dtype.kind not in "iu":
+        return f"its dtype is {found.dtype}, expected integers: .astype(np.int64) makes them"
     if found.shape != weight.shape:
         return f"its shape is {found.shape}, expected {weight.shape}"
     if found.min() < lo or found.max() > hi:

@@ -73,7 +73,7 @@ def _wanted() -> str:
 
 def _judge(found: Any, expected: Any, *_: Any) -> str:
     """The judge: form, budget, and the three figures, each beside what is wanted."""
-    two = isinstance(found, tuple) and len(found) == 2
+    two = isinstance(found, tuple | list) and len(found) == 2
     if not two or not all(isinstance(part, dict) for part in found):
         return "a design is a tuple of two dicts, (machine, weights)"
     try:

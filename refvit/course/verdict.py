@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 SHOWN = 12  # elements of an array that are printed
-PLURAL = frozenset(("bits", "bytes", "codes", "pairs", "parameters", "weights"))  # of a prediction
+BITS = 96  # of an array of True and False, as 1 and 0
 
 
 @dataclass(frozen=True, repr=False)
@@ -39,10 +39,7 @@ class Verdict:
     def __str__(self) -> str:
         head = f"{self.exercise}: "
         if self.passed:
-            are = "are" if self.returns in PLURAL else "is"
-            cases = (
-                f"the {self.returns} {are} right" if self.cases == 1 else f"{self.cases} cases pass"
-            )
+            cases = f"{self.returns} as expected" if self.cases == 1 else f"{self.cases} cases pass"
             return f"{head}{cases}{'; ' + self.note if self.note else ''}"
         lines = [head + self._sentence()]
         if self.diagnosis:
@@ -121,6 +118,8 @@ def describe(value: Any) -> str:
     ('[]', 'float64 array of shape (0, 2): []')
     >>> describe(np.zeros((4, 9)))
     'float64 array of shape (4, 9): [0.0, 0.0, 0.0, ...]'
+    >>> describe(np.eye(4, dtype=bool))
+    'bool array of shape (4, 4): 1000 0100 0010 0001'
     """
     try:
         return _described(value)
@@ -134,6 +133,10 @@ def _described(value: Any) -> str:
     if isinstance(value, np.ndarray):
         if 0 < value.size <= SHOWN or value.ndim == 0 or value.shape == (0,):
             return str(value.tolist())
+        if value.dtype == bool and 0 < value.size <= BITS:
+            rows = value.reshape(-1, value.shape[-1]).astype(int)
+            said = " ".join("".join(map(str, row)) for row in rows)
+            return f"bool array of shape {value.shape}: {said}"
         head = ", ".join(str(v) for v in value.ravel()[:3].tolist())
         return (
             f"{value.dtype} array of shape {value.shape}: [{head}{', ...' if value.size else ''}]"

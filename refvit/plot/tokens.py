@@ -27,9 +27,9 @@ def token_grid(image: NDArray[np.uint8], patch: Pair, first: int = 1, ax: Any = 
     return ax
 
 
-def windows(grid: Pair, window: int, shift: int, ax: Any = None) -> Any:
+def windows(grid: Pair, window: int, shift: int, first: int = 1, ax: Any = None) -> Any:
     """Draw tokens [rows, cols] behind a cyclic shift up and left, numbered as they were before it,
-    and the borders of the windows they are cut into.
+    from `first`, and the borders of the windows they are cut into.
 
     Tokens that came round an edge are coloured, and hatched, by the edge: the top, the left, both.
     """
@@ -37,7 +37,7 @@ def windows(grid: Pair, window: int, shift: int, ax: Any = None) -> Any:
     y, x = np.indices(grid)
     back = (-shift, -shift)
     kinds = np.roll(2 * (y < shift) + (x < shift), back, (0, 1))
-    numbers = np.roll(1 + np.arange(y.size).reshape(grid), back, (0, 1))
+    numbers = np.roll(first + np.arange(y.size).reshape(grid), back, (0, 1))
     for (i, j), kind in np.ndenumerate(kinds):
         look = {"facecolor": KINDS[kind], "hatch": HATCHES[kind], "edgecolor": "#bbbbbb"}
         ax.bar(j, 1, width=1, bottom=i - 0.5, linewidth=0.6, **look)
