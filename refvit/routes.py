@@ -199,7 +199,10 @@ def said_of(means: Means, route: str) -> dict[str, Any]:
 
 def table(found: Sequence[Arrival]) -> str:
     """Return a row for each route, and for each recipe the top-1 simulated and in integers, in
-    points, and the minutes; a dash where there is no cell."""
+    points, and the minutes; a dash where there is no cell. Rows are in the order of `ROUTES`, the
+    usual recipes in that of `RECIPES`, before any others."""
+    order = {name: place for place, name in enumerate((*ROUTES, *RECIPES))}
+    found = sorted(found, key=lambda a: (order[a.route], order.get(a.recipe, len(order))))
 
     def head(recipe: str) -> str:
         return f"{recipe + ': sim.':>14}{'int.':>7}{'min':>6}"

@@ -277,9 +277,9 @@ def test_a_property_that_holds_for_a_faulty_function_is_shown_a_case():
     assert exercise.answer(faulty, *said.case.values()) is False
 
 
-def test_a_prediction_of_many_are_right():
-    assert str(judge(find("nb03.grouped_bytes"), 6912)).endswith("the bytes are right")
-    assert str(judge(find("nb02.gelu_codes_used"), 8)).endswith("the count is right")
+def test_a_prediction_says_what_was_as_expected():
+    assert str(judge(find("nb03.grouped_bytes"), 6912)).endswith("bytes as expected")
+    assert str(judge(find("nb02.gelu_codes_used"), 8)).endswith("count as expected")
 
 
 def test_near_is_a_share_of_the_largest_and_not_of_one():
