@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Post-training quantization, end to end
 #
-# **You will be able to** quantize a trained model without training it, say how many bits its
-# weights and its activations stand and which layers ask for more, and win back what rounding took:
-# by biases, by a better rounding, and by bits where they count.
+# **You will be able to** quantize a trained model without training it, say how few bits its
+# weights and its activations get by with and which layers ask for more, and win back what rounding
+# took: by biases, by a better rounding, and by bits where they count.
 #
 # It needs notebooks 02 to 04: grids, granularity, calibration. An hour; half a minute to run.
 
@@ -103,7 +103,7 @@ for name, widths in which.items():
 # %%
 fig, ax = plt.subplots(figsize=(7.5, 4.4))
 plot.accuracy_by_bits(bits, accuracy, len(labels), top1(model), 1 / 10, ax)
-ax.set_title("nano_vit, min-max ranges: weights stand 4 bits, activations 6")
+ax.set_title("nano_vit, min-max ranges: 4 bits do for weights, 6 for activations")
 plot.picture(
     fig,
     "Accuracy against bits. Weights alone keep the float accuracy down to 4 bits; activations "
@@ -323,7 +323,8 @@ plot.picture(
 # outputs, and there the errors count by $e^T M e$: they can cancel. Rounding one weight the wrong
 # way may set right what its neighbours did. Take a row of 48 weights at 3 bits, and round it up or
 # down by chance, each weight more often towards its nearer side (Nagel et al. 2020, section 3, did
-# so with a convolution):
+# so with a convolution). Beside chance and the nearest stand two searches for a better rounding,
+# GPTQ and AdaRound, which are explained below:
 
 # %%
 layer, row = "blocks.0.attn.q", 3
@@ -423,8 +424,9 @@ assert way["fitted + GPTQ + biases"][0] > way["minmax"][0] + 0.1
 # * PTQ is calibrate, choose grids, round. Recipes say which value gets how many bits.
 # * Output error is $\text{step}^2/12$ times the trace of $M$: a bit less is four times the error,
 #   and more.
-# * Weights stand fewer bits than activations, late layers fewer than early ones. Sensitivities of
-#   single layers nearly add up, so a budget of bytes is spent exactly, by a shortest path.
+# * Weights get by with fewer bits than activations, late layers with fewer than early ones.
+#   Sensitivities of single layers nearly add up, so the best use of a budget of bytes can be found:
+#   layer by layer, keeping the cheapest beginning of each size.
 # * A layer that is wrong on average gets it back from its bias.
 # * Nearest minimises the wrong error. $e^T M e$ is the right one, and a search that begins at the
 #   nearest beats it.

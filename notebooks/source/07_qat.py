@@ -71,7 +71,8 @@ assert reached["min-max"] < reached["mse"] < reached["float"] - 0.3
 # The same holds for a model with a hundred thousand weights: along any one direction the loss is a
 # function of one number. Here is the loss of 16 images, along the direction in which it is
 # steepest: in floats, and with all values on grids of 6 bits. What may move is in `leaves`, by
-# name.
+# name. The gradient comes from a *tape*: it notes every operation of a forward, and goes back
+# through them from the last to the first by the chain rule.
 
 # %%
 few = pixels[:16].astype(np.float64)
@@ -232,7 +233,8 @@ plot.picture(
 # **What does a training step look like?** As any other. `Learnable` names what is learned: weights,
 # norms, biases, and for every grid the logarithm of its step (so that no step falls to 0), called
 # `<site>@step`. Its `tap` rounds everything by the rules above while the float forward runs. The
-# teacher is the float model at temperature 2; the labels are not used.
+# float model is the *teacher*: the loss is how far the class probabilities are from its own, both
+# at *temperature* 2, of logits divided by 2. The labels are not used.
 #
 # Steps need a rate of their own: one number moves thousands of codes, and at the rate of a weight,
 # 0.001, sixty steps of Adam change a logarithm by hardly more than 0.06. Three runs on the same

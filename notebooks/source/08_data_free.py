@@ -210,10 +210,11 @@ for name, pixels in (("real", real), ("noise", noise)):
 assert coarse["noise"] > coarse["real"] + 1
 
 # %% [markdown]
-# By this measure *noise* is the more diverse! `shapes10` has plain backgrounds, whose patches are
-# all but equal; the peak at 1 lies right on the last point and counts for its whole interval. On
-# photographs, and with large models, the paper reports the opposite. A loss is only a means:
-# whether it helps is decided by what comes out.
+# The figures are below 0: a share is at most 1, but a density may be more, and then $-p \ln p$ is
+# negative. Only their order counts. By this measure *noise* is the more diverse! `shapes10` has
+# plain backgrounds, whose patches are all but equal; the peak at 1 lies right on the last point
+# and counts for its whole interval. On photographs, and with large models, the paper reports the
+# opposite. A loss is only a means: whether it helps is decided by what comes out.
 #
 # ## 3. The other two terms
 #

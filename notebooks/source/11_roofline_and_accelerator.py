@@ -339,8 +339,9 @@ plot.picture(
 )
 
 # %% [markdown]
-# Two lessons. The multipliers take a small part: what costs is moving. And the black bars are
-# wide: tables of one process differ by a factor of three, so trust ratios and orders, not digits.
+# Two lessons. The multipliers take a small part: what costs is moving. `mlp.act` shows no bar, as
+# GELU is done on what `fc1` hands out and moves nothing of its own. And the black bars are wide:
+# tables of one process differ by a factor of three, so trust ratios and orders, not digits.
 #
 # **Your turn.** A stack of parts is honest only if it adds up. Write that as a property.
 

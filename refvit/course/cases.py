@@ -72,4 +72,7 @@ def on_faulty(exercise: Exercise, cases: Sequence[Case]) -> list[Case]:
     argument."""
     assert exercise.tried is not None
     functions = [faulty.fn for faulty in exercise.tried.faulty]
-    return [(functions[k % len(functions)], *case[1:]) for k, case in enumerate(cases)]
+    return [
+        (functions[k % len(functions)], *cases[k % len(cases)][1:])
+        for k in range(max(len(functions), len(cases)))
+    ]

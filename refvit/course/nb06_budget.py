@@ -71,8 +71,18 @@ def _one_down(sizes: Array, costs: Array, budget: int) -> Array:
     return at
 
 
-def _masked(sizes: Array, costs: Array, most: float) -> Array:
-    return np.asarray(np.where(sizes <= most, costs, np.inf).argmin(1))
+def _one_up(sizes: Array, costs: Array, budget: int) -> Array:
+    """From the smallest choices on, always the change that fits and saves most cost a byte."""
+    layers, at = np.arange(len(sizes)), sizes.argmin(1)
+    while True:
+        more = sizes - sizes[layers, at][:, None]
+        saved = costs[layers, at][:, None] - costs
+        fits = (saved > 0) & (sizes[layers, at].sum() + more <= budget)
+        if not fits.any():
+            return np.asarray(at)
+        rate = np.where(fits, saved / np.maximum(more, 1e-9), -np.inf)
+        layer, choice = np.unravel_index(rate.argmax(), rate.shape)
+        at[layer] = choice
 
 
 def _packed(sizes: Array, costs: Array, budget: int) -> Array:
@@ -109,7 +119,13 @@ BUDGET = Exercise(
     returns="choices",
     truth=lambda sizes, costs, budget: np.array(allocate(sizes, costs, budget)),
     judge=_fits,
-    edges=(_large(0), _large(1)),
+    edges=(
+        (np.array([[1, 3], [1, 4]]), np.array([[3.0, 0.0], [4.0, 0.0]]), 5),
+        (np.array([[1, 4], [1, 2], [1, 2]]), np.array([[4.0, 0.0], [3.0, 0.0], [3.0, 0.0]]), 6),
+        (np.array([[1, 2], [1, 4]]), np.array([[5.0, 4.0], [9.0, 1.0]]), 4),
+        _large(0),
+        _large(1),
+    ),
     hints=(
         "Take the layers one after another. Of two ways to choose for the layers so far that have "
         "used the same bytes, only the cheaper one can be the beginning of the best.",
@@ -128,8 +144,8 @@ BUDGET = Exercise(
         Wrong("smallest", "the smallest choice of every layer, whatever it costs",
               lambda sizes, costs, budget: sizes.argmin(1)),
         Wrong("one_for_all", "one choice for all layers, where each has its own", _uniform),
-        Wrong("shares", "the same share of the budget for every layer",
-              lambda sizes, costs, budget: _masked(sizes, costs, budget / len(sizes))),
+        Wrong("one_up", "a greedy ascent, always the best bargain that fits: a smaller bargain may "
+              "make more of the bytes", _one_up),
         Wrong("fullest", "the choice that uses most of the budget, where the least cost was meant",
               _packed),
         Wrong("below", "bytes below the budget, where exactly the budget fits as well", _under),

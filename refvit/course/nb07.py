@@ -158,8 +158,8 @@ LSQ = Exercise(
               "still while u changes with the step", _slopes(inside=np.rint)),
         Wrong("sign", "u - rint(u) inside, the other way round",
               _slopes(inside=lambda u: u - np.rint(u))),
-        Wrong("pact", "PACT's gradient, in which only what is clipped counts",
-              _slopes(inside=lambda u: 0 * u)),
+        Wrong("less_u", "-u outside as well, where x no longer counts: y is lo or hi steps",
+              _slopes(outside=lambda u, lo, hi: np.clip(u, lo, hi) - u)),
         Wrong("nothing_outside", "no gradient from what is clipped, though y is lo or hi steps",
               _slopes(outside=lambda u, lo, hi: 0 * u)),
         Wrong("closed_ends", "ends taken for inside, where rint(u) - u is 0: at an end the slope "

@@ -59,6 +59,11 @@ def square(x: Array) -> tuple[Array, Array]:
     return x * x, 2 * x
 
 
+def faint(x: Array) -> tuple[Array, Array]:
+    """Return x over 2**20, and its slope."""
+    return x / 2**20, np.full_like(x, 2.0**-20)
+
+
 def with_slope(fn: Sloped, slope: Callable[[Array], Array]) -> Sloped:
     """Return a function of the same values that claims another slope."""
     return lambda x: (fn(x)[0], slope(x))
@@ -78,6 +83,11 @@ def compared(
     return answer
 
 
+def _over_h(fn: Sloped, x: Array) -> bool:
+    differences = (fn(x + 1e-4)[0] - fn(x - 1e-4)[0]) / 1e-4
+    return bool(np.all(np.abs(fn(x)[1] - differences) <= 1e-4))
+
+
 def _places() -> st.SearchStrategy[Array]:
     """Draw odd eighths: no multiple of 1/2 is nearer than 1/8."""
     return draw.vectors(1, 4, st.integers(-12, 11).map(lambda k: (2 * k + 1) / 8))
@@ -95,7 +105,7 @@ SLOPE = Exercise(
         "Every element counts: np.all(np.abs(dy - differences) <= 1e-4).",
     ),
     tried=Tried(
-        right=(swish, clipped, staircase, square),
+        right=(swish, clipped, staircase, square, faint),
         faulty=(
             Wrong("straight_through", "the values of a staircase and the gradient of the identity",
                   with_slope(staircase, np.ones_like)),
@@ -118,8 +128,7 @@ SLOPE = Exercise(
         Wrong("always", "a property that is true of everything", lambda fn, x: True),
         Wrong("of_sums", "a comparison of sums, in which errors cancel", compared(part=np.sum)),
         Wrong("first", "a look at the first element only", compared(part=lambda d: d[:1])),
-        Wrong("magnitudes", "a comparison of magnitudes, which are blind to the sign",
-              compared(part=np.abs)),
+        Wrong("over_h", "a difference over h, where x - h and x + h lie 2 h apart", _over_h),
         Wrong("wide", "so much room that a percent passes", compared(room=0.1)),
         Wrong("long_h", "an h so long that it crosses kinks and jumps", compared(h=0.5)),
         Wrong("tiny_h", "an h so small that the difference of two values has no digits left",

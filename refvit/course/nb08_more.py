@@ -198,6 +198,12 @@ def _nearly(seed: int, count: int) -> Array:
     return images
 
 
+def _later(seed: int, count: int) -> Array:
+    images = by_seed(seed, count)
+    images[1:] += CARRIED.random()
+    return images
+
+
 def _same(make: Any, seed: int, count: int) -> bool:
     return bool(np.array_equal(make(seed, count), make(seed, count)))
 
@@ -223,6 +229,7 @@ REPRODUCIBLE = Exercise(
                   lambda seed, count: by_seed(7, count)),
             Wrong("nearly", "an error of 1e-12 in one value that differs from call to call",
                   _nearly),
+            Wrong("later", "images behind the first that differ from call to call", _later),
         ),
     ),
     wrong=(

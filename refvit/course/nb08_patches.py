@@ -126,6 +126,7 @@ HISTOGRAM = Exercise(
     returns="entropy",
     truth=_slow_entropy,
     judge=_nearly,
+    edges=((np.array([1.0, 0.875]), 4), (np.array([-1.0, 1.0, 1.0]), 1)),
     hints=(
         "np.histogram(values, bins, range=(-1, 1)) gives counts and edges.",
         "0 ln 0 counts as 0: keep counts[counts > 0] only.",

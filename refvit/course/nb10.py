@@ -75,7 +75,8 @@ SHIFT = Exercise(
 def integer_root(n: Array) -> Array:
     """Return floor(sqrt(n)) as int32 [N] of int32 n [N], 0 <= n < 2**31.
 
-    For hardware: integers only, and nothing beyond int32 on the way. The law: r*r <= n < (r+1)**2.
+    For hardware: integers only, and nothing beyond int32 on the way, a rule that is yours to keep,
+    as the check sees roots only. The law: r*r <= n < (r+1)**2.
     """
     root = np.zeros_like(n)
     for bit in range(15, -1, -1):

@@ -53,6 +53,10 @@ def _relu(q: Array, scale: float) -> Array:
     return np.maximum(q, 0)
 
 
+def _floored(q: Array, scale: float) -> Array:
+    return np.floor(F.gelu(scale * q) / scale).astype(np.int64)
+
+
 def _wrapped(q: Array, scale: float) -> Array:
     return np.where(q == -128, q, exact(q, scale))  # abs(-128) of int8 is -128
 
@@ -93,9 +97,10 @@ NEAR = Exercise(
             Wrong("least_code", "a fault at -128 alone, as abs() in int8 makes", _wrapped),
             *(
                 Wrong(f"code_{code}", f"a fault at the code {code} alone", _at(code))
-                for code in (37, -61, 1, 126, -90, 74)
+                for code in (37, -61, 1, 126, 127, -90, 74)
             ),
             Wrong("too_low", "values that are all too low", _too_low),
+            Wrong("floored", "codes that are rounded down, off by up to a whole step", _floored),
         ),
     ),
     wrong=(

@@ -129,7 +129,8 @@ def integer_softmax(q: Array) -> Array:
     """Return codes [N], integers, of softmax(0.5 * q) in steps of 1 / 255, for int8 q [N].
 
     1 <= N <= 64. Each code is within 0.6 of 255 times the exact probability. A table may be filled
-    in floats beforehand; from the codes on use integers only, none beyond int32.
+    in floats beforehand; from the codes on use integers only, none beyond int32. That rule is yours
+    to keep: the check sees codes only.
     """
     table = np.rint(2**16 * np.exp(-0.5 * np.arange(256))).astype(np.int32)
     e = table[q.max().astype(np.int32) - q]

@@ -130,8 +130,9 @@ CYCLES = Exercise(
         Wrong("overlapped", "one fill and one drain for all folds, which here follow each other",
               lambda M, K, N, rows, cols:
               -(-K // rows) * -(-N // cols) * M + 2 * rows + cols - 2),
-        Wrong("last_cycle", "the number of the last cycle, counted from 0: one less than there are",
-              lambda *sizes: array_cycles(*sizes) - 1),
+        Wrong("no_skew", "no skew: when the last row enters at the first PE, the last PE is still "
+              "rows - 1 + cols - 1 cycles behind",
+              lambda M, K, N, rows, cols: -(-K // rows) * -(-N // cols) * (rows + M)),
         Wrong("ideal", "MACs by PEs: an array that is always full, without fill, drain and edges",
               lambda M, K, N, rows, cols: -(-M * K * N // (rows * cols))),
         Wrong("fitted", "folds at the edge that take less time: signals cross the whole array",

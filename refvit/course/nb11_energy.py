@@ -34,6 +34,17 @@ def edge16_energy(M: int, K: int, N: int) -> Parts:
     return parts | {"total": total}
 
 
+def on_chip(M: int, K: int, N: int) -> Parts:
+    """Return the same for operands that are on the chip: no DRAM."""
+    parts = dict(_energy("edge32", M, K, N)) | {"dram": 0.0}
+    return parts | {"total": parts["array"] + parts["sram"] + parts["vector"]}
+
+
+def of_many(M: int, K: int, N: int) -> Parts:
+    """Return the microjoules of 10**12 such GEMMs, added up from the last part to the first."""
+    return {name: 1e12 * value for name, value in edge16_energy(M, K, N).items()}
+
+
 def parts_add_up(energy: Any, M: int, K: int, N: int) -> bool:
     """Return True if the energy of a GEMM adds up.
 
@@ -75,13 +86,16 @@ ADD_UP = Exercise(
     ),
     edges=((64, 64, 64), (197, 192, 192)),
     tried=Tried(
-        right=(edge32_energy, edge16_energy),
+        right=(edge32_energy, edge16_energy, on_chip, of_many),
         faulty=(
             Wrong("forgets", "a total without the DRAM", _changed(total=-1.0)),
             Wrong("twice", "a total that has the DRAM twice", _changed(total=1.0)),
             Wrong("rounded", "a total rounded to a millionth", lambda M, K, N:
                   edge32_energy(M, K, N)
                   | {"total": round(edge32_energy(M, K, N)["total"], 6)}),
+            Wrong("a_millionth", "a total that is a millionth too great", lambda M, K, N:
+                  edge32_energy(M, K, N)
+                  | {"total": edge32_energy(M, K, N)["total"] * (1 + 1e-6)}),
             Wrong("credit", "a saving booked as a part below 0",
                   _changed(dram=-2.0, array=2.0)),
         ),
