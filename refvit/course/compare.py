@@ -34,6 +34,8 @@ def equal(found: Any, expected: Any, *arguments: Any, within: float = 0.0) -> st
     >>> equal(0.5, np.inf, within=1e-9)
     'it is 0.5, expected inf'
     """
+    if isinstance(found, np.ndarray):
+        found = np.asarray(found)  # a masked array compares as its numbers, any other one as well
     if isinstance(expected, np.ndarray):
         return _arrays(found, expected, within)
     if isinstance(expected, tuple | list):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 SHOWN = 12  # elements of an array that are printed
+ITEMS, DEEP, LONGEST = 40, 3, 1000  # items of a list, lists in lists, characters of a value
 PLURAL = frozenset(("bits", "bytes", "codes", "pairs", "parameters", "weights"))  # of a prediction
 
 
@@ -48,7 +49,8 @@ class Verdict:
         if self.diagnosis:
             lines.append(f"This looks like {self.diagnosis}.")
         if self.printed:
-            lines.append("It printed: " + " | ".join(self.printed.splitlines()[:5]))
+            first = self.printed[:2000].splitlines()[:5]
+            lines.append("It printed: " + " | ".join(line[:200] for line in first))
         if self.hints:
             lines.append(f'{_hints(self.hints)}: refvit.course.hint("{self.exercise}")')
         return "\n  ".join(lines)
@@ -111,7 +113,7 @@ def _hints(count: int) -> str:
     return "a hint" if count == 1 else f"{count} hints"
 
 
-def describe(value: Any) -> str:
+def describe(value: Any, deep: int = 0) -> str:
     """Return a short form of an argument or an answer, as it would be typed; of what cannot be
     printed, its type.
 
@@ -123,25 +125,28 @@ def describe(value: Any) -> str:
     'float64 array of shape (4, 9): [0.0, 0.0, 0.0, ...]'
     """
     try:
-        return _described(value)
-    except Exception:
-        return f"<{type(value).__name__}>"
+        text = _described(value, deep)
+    except BaseException:  # whatever an answer of a strange type does when it is printed
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 4]} ..."
 
 
-def _described(value: Any) -> str:
+def _described(value: Any, deep: int) -> str:
     if isinstance(value, np.generic):
         return str(value.item())
     if isinstance(value, np.ndarray):
         if 0 < value.size <= SHOWN or value.ndim == 0 or value.shape == (0,):
             return str(value.tolist())
-        head = ", ".join(str(v) for v in value.ravel()[:3].tolist())
+        head = ", ".join(str(v) for v in value.flat[:3].tolist())
         return (
             f"{value.dtype} array of shape {value.shape}: [{head}{', ...' if value.size else ''}]"
         )
     if isinstance(value, tuple | list):
         left, right = "()" if isinstance(value, tuple) else "[]"
         comma = "," if isinstance(value, tuple) and len(value) == 1 else ""
-        return left + ", ".join(map(describe, value)) + comma + right
+        shown = [describe(item, deep + 1) for item in value[:ITEMS]] if deep < DEEP else ["..."]
+        more = ", ..." if len(value) > ITEMS else ""
+        return left + ", ".join(shown) + more + comma + right
     if isinstance(value, Callable):  # type: ignore[arg-type]
         return str(getattr(value, "__name__", type(value).__name__))
-    return str(value) if not isinstance(value, str) else repr(value)
+    return str(value) if not isinstance(value, str) else repr(value[:LONGEST])
