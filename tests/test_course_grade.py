@@ -5,6 +5,7 @@ import json
 import pytest
 
 from refvit.cli import main
+from refvit.course.answers import _plain
 from refvit.course.catalogue import find
 from refvit.course.grade import graded
 from refvit.course.record import solved
@@ -62,6 +63,44 @@ def test_an_imported_function_is_no_answer(file):
     file.write_text("from refvit.course.nb02 import symmetric\n")
     with pytest.raises(ValueError, match="answers no exercise"):
         graded(file)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\ufeff" + RIGHT,
+        "from dataclasses import dataclass\n@dataclass\nclass A:\n    x: int = 0\n" + RIGHT,
+        RIGHT + 'refvit.check(exercise="nb02.symmetric", answer=symmetric)\n',
+        "import numpy as np\nweights_in_file = np.int64(56688)\n",
+    ],
+    ids=["bom", "dataclass", "by keyword", "number of numpy"],
+)
+def test_what_a_file_may_have_in_it(file, text):
+    file.write_text(text, encoding="utf-8")
+    assert [verdict["passed"] for verdict in graded(file)] == [True]
+
+
+def test_files_beside_are_imported_and_hide_nothing_of_python(file, monkeypatch):
+    monkeypatch.chdir(file.parent)
+    for name in ("copy", "random", "types", "numpy", "refvit"):
+        (file.parent / f"{name}.py").write_text("x = 1\n")
+    (file.parent / "mine.py").write_text("one = 1\n")
+    file.write_text("from mine import one\n" + RIGHT)
+    assert [verdict["passed"] for verdict in graded(file)] == [True]
+
+
+@pytest.mark.parametrize("text", ["[1]", "{}", '{"cells": null}', '{"cells": [{}]}', "{", "\xe9"])
+def test_what_is_no_notebook_is_told_so(tmp_path, text):
+    path = tmp_path / "mine.ipynb"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(ValueError, match=r"mine\.ipynb' is (no notebook|not UTF-8)"):
+        graded(path)
+
+
+def test_lines_of_ipython_are_passed_over_and_those_of_python_stay():
+    assert _plain("x = 7\n%time y = 1\nfiles = !ls\nx?") == "x = 7\npass\npass\npass"
+    assert _plain("if x:\n    !ls") == "if x:\n    pass"
+    assert _plain("x = (7\n    % 4)") == "x = (7\n    % 4)"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import strategies as st
 
 import refvit
-from refvit.course import WrongAnswer, draw, verdict
+from refvit.course import WrongAnswer, draw, grade, guard, verdict
 from refvit.course.catalogue import find
 from refvit.course.compare import closely, equal
 from refvit.course.exercise import Exercise, Wrong
@@ -143,6 +143,49 @@ def test_an_answer_without_an_end_is_left(answer):
     assert time.monotonic() - began < 40
 
 
+def test_prints_are_seen_again_after_an_answer_that_was_left(capsys):
+    mine = sys.stdout
+    assert "cannot be stopped" in said(sleeping)
+    assert sys.stdout is mine
+
+
+def test_a_loop_is_stopped_by_the_time_that_it_worked(monkeypatch):
+    monkeypatch.setattr("refvit.course.guard.CALL_SECONDS", 1e6)
+    assert "it does not end" in said(forever)
+
+
+def test_a_case_is_made_smaller_for_a_while_by_the_clock(monkeypatch):
+    monkeypatch.setattr("refvit.course.judge.PATIENCE", 0.2 / 1e6)
+    began = time.monotonic()
+
+    def answer(x):
+        time.sleep(0.02 * (len(x) > 2))
+        return 3 * x
+
+    assert not judge(DOUBLED, answer, shrinking=1e6).passed
+    assert time.monotonic() - began < 20
+
+
+def test_a_grader_waits_longer_than_the_judge():
+    assert grade.SILENT_SECONDS > guard.ALL_SECONDS + 10
+
+
+@pytest.mark.parametrize(
+    ("given", "change"),
+    [
+        ([1, 2], lambda x: x.append(3)),
+        ([np.zeros(2000)], lambda x: x[0].fill(1e-9)),
+        ((np.zeros(2), 1), lambda x: x[0].fill(1)),
+        ({"a": np.zeros(2)}, lambda x: x["a"].fill(1)),
+        ([1, 2], lambda x: x.sort(reverse=True)),
+    ],
+)
+def test_what_is_changed_in_lists_tuples_and_dicts_is_told(given, change):
+    with pytest.raises(guard.Trouble, match="changes its argument"):
+        guard.Guard().call(lambda x: change(x) or 1, (given,))
+    assert guard.Guard().call(lambda x: 1, (given,)) == 1
+
+
 class Hostile:
     def __getattr__(self, name):
         raise RuntimeError
@@ -156,6 +199,38 @@ class Hostile:
 class HostileError(Exception):
     def __str__(self):
         raise RuntimeError
+
+
+class Interrupting:
+    def __repr__(self):
+        raise KeyboardInterrupt
+
+    __str__ = __eq__ = __array__ = __repr__
+
+
+class InterruptingError(Exception):
+    def __str__(self):
+        raise KeyboardInterrupt
+
+
+class Agreeing(np.ndarray):
+    def __array_ufunc__(self, *_, **__):
+        return np.ones(1, bool)
+
+
+class Unsigned:
+    """A callable that has no signature and no attributes."""
+
+    def __getattribute__(self, name):
+        raise RuntimeError
+
+    def __call__(self, x):
+        return x
+
+
+def closing(x):
+    sys.stdout.close()
+    return x
 
 
 def raising(error):
@@ -172,12 +247,34 @@ def raising(error):
         lambda x: np.zeros(10**15),
         lambda x: iter(x),
         lambda x: answer_of_itself(x),
+        lambda x: Interrupting(),
+        lambda x: raising(InterruptingError()),
+        lambda x: (3 * x).view(Agreeing),
+        lambda x: np.ma.masked_array(3 * x, mask=True),
+        closing,
     ],
-    ids=["object", "objects", "error", "interrupt", "memory", "iterator", "recursion"],
+    ids=[
+        "object",
+        "objects",
+        "error",
+        "interrupt",
+        "memory",
+        "iterator",
+        "recursion",
+        "interrupting",
+        "interrupting error",
+        "agreeing",
+        "masked",
+        "closing",
+    ],
 )
 def test_nothing_that_an_answer_does_is_an_error_of_the_judge(answer):
     assert said(answer)
     assert judge(DOUBLED, answer)._repr_html_()
+
+
+def test_an_answer_without_a_signature_is_called():
+    assert "doubles [1], expected [2]" in said(Unsigned())
 
 
 def answer_of_itself(x):
@@ -224,6 +321,18 @@ def test_progress_that_cannot_be_kept_is_said_and_the_answer_still_right(tmp_pat
     monkeypatch.setenv("REFVIT_PROGRESS", str(tmp_path / "file" / "progress"))
     answer = find("nb02.symmetric").answer
     assert "progress is not kept" in str(refvit.check("nb02.symmetric", answer))
+
+
+def test_who_has_no_home_is_told_so(monkeypatch):
+    def nowhere():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("REFVIT_PROGRESS")
+    monkeypatch.setenv("XDG_DATA_HOME", "")
+    monkeypatch.setenv("LOCALAPPDATA", "")
+    monkeypatch.setattr("refvit.course.record.Path.home", nowhere)
+    assert "progress is not kept: there is no home" in record("nb02.a")
+    assert solved() == {}
 
 
 def test_the_stub_and_the_solution_are_cut_from_one_function():
@@ -291,6 +400,17 @@ def test_near_is_a_share_of_the_largest_and_not_of_one():
 
 def test_long_arrays_are_described_by_their_head():
     assert "shape (4, 9)" in describe(np.zeros((4, 9)))
+
+
+def test_what_is_huge_is_described_shortly_and_soon():
+    ring = []
+    ring += [ring, ring]
+    far = np.broadcast_to(np.int8(1), (10**6, 10**6))
+    for value in ("a" * 10**7, [1] * 10**6, ring, far, 1 << 10**6):
+        began = time.monotonic()
+        assert len(describe(value)) <= 1000
+        assert time.monotonic() - began < 1
+    assert len(str(judge(DOUBLED, lambda x: print("z" * 10**6) or x))) < 1000
 
 
 def test_import_of_refvit_does_not_meet_hypothesis():

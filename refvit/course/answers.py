@@ -1,6 +1,6 @@
 """A file of answers: what it defines, run in a process of its own, and judged line by line there.
 
-    python -m refvit.course.answers FILE OUT ID ...     what `grade` starts, once for each file
+`grade` starts this, once for each file, with the arguments FILE OUT ID ...
 
 A file is Python or a notebook, whose cells may raise: those of exercises do until they are solved.
 An answer is a function of the file that has an exercise's name, or a number of that name where a
@@ -13,10 +13,14 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
+
+import numpy as np
 
 import refvit
 from refvit.course.catalogue import exercises
@@ -24,6 +28,7 @@ from refvit.course.exercise import Exercise
 from refvit.course.judge import judge
 
 MODULE = "answers"
+MAGIC = re.compile(r"^([ \t]*)([%!?]|\w+ *= *[%!]|[\w.]+\?+ *$).*", re.MULTILINE)  # of IPython
 
 
 def namespace(path: Path) -> dict[str, Any]:
@@ -31,20 +36,25 @@ def namespace(path: Path) -> dict[str, Any]:
 
     Raises ValueError with the line for a Python file that does not run.
     """
-    space: dict[str, Any] = {"__name__": MODULE, "__file__": str(path)}
-    refvit.check = refvit.course.check = lambda *arguments: None  # type: ignore[assignment]
-    sys.path.insert(0, str(path.parent.resolve()))
+    module = sys.modules[MODULE] = ModuleType(MODULE)
+    module.__file__ = str(path)
+    refvit.check = refvit.course.check = lambda *_, **__: None  # type: ignore[assignment]
+    sys.path.append(str(path.parent.resolve()))  # last: a copy.py beside the file is not Python's
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{str(path)!r} is not UTF-8: {error.reason}") from None
     with contextlib.redirect_stdout(io.StringIO()):
         if path.suffix == ".ipynb":
-            _run_cells(path, space)
+            _run_cells(text, path, module.__dict__)
         else:
-            _run(path.read_text(encoding="utf-8"), str(path), space)
-    return space
+            _run(text, str(path), module.__dict__)
+    return module.__dict__
 
 
 def _run(text: str, name: str, space: dict[str, Any]) -> None:
     try:
-        exec(compile(text, name, "exec"), space)
+        exec(compile(text, name, "exec", dont_inherit=True), space)
     except SyntaxError as error:
         raise ValueError(f"{name!r}, line {error.lineno}: {error.msg}") from None
     except (Exception, SystemExit) as error:
@@ -55,15 +65,29 @@ def _run(text: str, name: str, space: dict[str, Any]) -> None:
         raise ValueError(f"{name!r}, line {line}: {type(error).__name__}: {error}") from None
 
 
-def _run_cells(path: Path, space: dict[str, Any]) -> None:
+def _run_cells(text: str, path: Path, space: dict[str, Any]) -> None:
     """Run the code cells of a notebook; one that raises is passed over, as are `%` and `!`."""
-    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
-        if cell["cell_type"] != "code":
-            continue
-        text = "".join(cell["source"])
-        lines = [line for line in text.splitlines() if line.lstrip()[:1] not in ("%", "!")]
+    try:
+        cells = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
+        sources = ["".join(cell["source"]) for cell in cells]
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{str(path)!r} is no notebook") from None
+    for source in sources:
         with contextlib.suppress(ValueError):
-            _run("\n".join(lines), f"cell of {path.name}", space)
+            _run(_plain(source), f"cell of {path.name}", space)
+
+
+def _plain(source: str) -> str:
+    """Return a cell without the lines that are IPython's, if it is no Python as it is.
+
+    >>> _plain("x = 7\\n%time y = 1"), _plain("x = (7\\n% 4)")
+    ('x = 7\\npass', 'x = (7\\n% 4)')
+    """
+    try:
+        compile(source, "", "exec", dont_inherit=True)
+    except (SyntaxError, ValueError):
+        return MAGIC.sub(r"\1pass", source)
+    return source
 
 
 def answers_in(space: dict[str, Any], known: Sequence[Exercise]) -> dict[str, Any]:
@@ -74,7 +98,7 @@ def answers_in(space: dict[str, Any], known: Sequence[Exercise]) -> dict[str, An
     found = {}
     for exercise in known:
         answer = space.get(exercise.name)
-        number = isinstance(answer, int | float) and not exercise.arguments()
+        number = isinstance(answer, int | float | np.number) and not exercise.arguments()
         if number or getattr(answer, "__module__", None) == MODULE:
             found[exercise.id] = answer
     return found
@@ -99,7 +123,3 @@ def main(path: Path, out: Path, wanted: Sequence[str]) -> None:
             say({"begun": exercise.id})
             say(judge(exercise, answers[exercise.id]).to_json())
     return None
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])

@@ -36,6 +36,8 @@ def equal(found: Any, expected: Any, *arguments: Any, within: float = 0.0) -> st
     >>> equal(1 + 2.0**-28, 1.0, within=1e-9)
     'it is 1.0000000037252903, expected 1'
     """
+    if isinstance(found, np.ndarray):
+        found = np.asarray(found)  # a masked array compares as its numbers, any other one as well
     if isinstance(expected, np.ndarray):
         return _arrays(found, expected, within)
     if isinstance(expected, tuple | list):

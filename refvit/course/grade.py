@@ -16,6 +16,14 @@ from pathlib import Path
 from typing import Any
 
 SILENT_SECONDS = 90.0  # without a verdict; the file itself has to run within them
+ROOT = str(Path(__file__).resolve().parents[2])  # where this refvit is
+START = """import pathlib, sys
+root, file, out, *wanted = sys.argv[1:]
+if root not in sys.path:
+    sys.path.insert(0, root)
+from refvit.course.answers import main
+main(pathlib.Path(file), pathlib.Path(out), wanted)
+"""
 MISSING = "there is no answer: the file defines no function of that name"
 
 
@@ -23,8 +31,11 @@ def graded(path: Path, wanted: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Return the verdict, as data for JSON, on every answer in a file, or on `wanted` exercises,
     of which one without an answer is not passed.
 
-    Raises FileNotFoundError, or ValueError for a file that does not run or has no answers.
+    Raises FileNotFoundError, or ValueError for a file that does not run or has no answers;
+    ImportError without Hypothesis.
     """
+    import refvit.testing.extra  # noqa: F401  (said here: what the process says is not heard)
+
     if not path.is_file():
         raise FileNotFoundError(f"no file {str(path)!r}")
     found, left = _judged(path, wanted)
@@ -66,7 +77,7 @@ def _lines(path: Path, wanted: Sequence[str]) -> tuple[list[dict[str, Any]], str
         out = Path(place) / "verdicts.jsonl"
         out.touch()
         child = subprocess.Popen(
-            [sys.executable, "-m", "refvit.course.answers", str(path), str(out), *wanted],
+            [sys.executable, "-P", "-c", START, ROOT, str(path), str(out), *wanted],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             env=os.environ | {"MPLBACKEND": "Agg"},
         )  # fmt: skip

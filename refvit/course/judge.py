@@ -18,7 +18,7 @@ import numpy as np
 from refvit.course.cases import Case, drawn, explored, on_faulty
 from refvit.course.compare import equal
 from refvit.course.exercise import Answer, Exercise
-from refvit.course.guard import NOT_WRITTEN, Guard, Trouble, within_time
+from refvit.course.guard import NOT_WRITTEN, Guard, TooLong, Trouble, within_time
 from refvit.course.verdict import Verdict, describe
 from refvit.testing.extra import hypothesis
 
@@ -66,11 +66,13 @@ def _misfit(exercise: Exercise, answer: Any) -> str:
         kind = type(answer).__name__
         return f"it is no function but of type {kind}; check takes the function itself, {asked}"
     try:
-        inspect.signature(answer).bind(*exercise.arguments())
-    except TypeError:
-        return f"it takes {inspect.signature(answer)}; asked for is {asked}"
-    except ValueError:  # some built-in functions have no signature
+        takes = inspect.signature(answer)
+    except Exception:  # some built-in functions have no signature
         return ""
+    try:
+        takes.bind(*exercise.arguments())
+    except TypeError:
+        return f"it takes {takes}; asked for is {asked}"
     return ""
 
 
@@ -199,7 +201,9 @@ def fault_of(exercise: Exercise, answer: Answer, case: Case, guard: Guard) -> Fa
         found = int(found)  # a prediction, made with a division
     try:
         fault = exercise.judge(found, expected, *case)
-    except Exception:
+    except TooLong:
+        raise
+    except BaseException:  # of an object whose comparison raises
         fault = f"it is of type {type(found).__name__}, expected {describe(expected)}"
     return (fault, found, expected) if fault else None
 

@@ -17,15 +17,18 @@ VARIABLE = "REFVIT_PROGRESS"
 
 def place() -> Path:
     """Return the file of progress: $REFVIT_PROGRESS, or `refvit/progress.jsonl` where this system
-    keeps the data of a user's programs."""
+    keeps the data of a user's programs. OSError for a user without a home."""
     named = os.environ.get(VARIABLE)
     if named:
         return Path(named)
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    else:
-        base = Path(os.environ.get("XDG_DATA_HOME", Path.home() / ".local" / "share"))
-    return base / "refvit" / "progress.jsonl"
+    windows = sys.platform == "win32"
+    try:
+        base = os.environ.get("LOCALAPPDATA" if windows else "XDG_DATA_HOME") or (
+            Path.home() / ("AppData/Local" if windows else ".local/share")
+        )
+    except RuntimeError:
+        raise OSError("there is no home to keep it in") from None
+    return Path(base) / "refvit" / "progress.jsonl"
 
 
 def record(exercise: str) -> str:
@@ -35,11 +38,13 @@ def record(exercise: str) -> str:
     try:
         if exercise in solved():
             return ""
-        place().parent.mkdir(parents=True, exist_ok=True)
-        with place().open("ab") as file:  # one write of a short line is not torn apart
+        where = place()
+        where.parent.mkdir(parents=True, exist_ok=True)
+        with where.open("ab") as file:  # one write of a short line is not torn apart
             file.write(b"\n" + line.encode() + b"\n")
     except OSError as error:
-        return f"progress is not kept: {error.strerror or error} ({place()}); set ${VARIABLE}"
+        at = f" ({error.filename})" if error.filename else ""
+        return f"progress is not kept: {error.strerror or error}{at}; set ${VARIABLE}"
     return ""
 
 

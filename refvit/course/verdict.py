@@ -12,6 +12,7 @@ import numpy as np
 
 SHOWN = 12  # elements of an array that are printed
 BITS = 96  # of an array of True and False, as 1 and 0
+ITEMS, DEEP, LONGEST = 40, 3, 1000  # items of a list, lists in lists, characters of a value
 
 
 @dataclass(frozen=True, repr=False)
@@ -45,7 +46,8 @@ class Verdict:
         if self.diagnosis:
             lines.append(f"This looks like {self.diagnosis}.")
         if self.printed:
-            lines.append("It printed: " + " | ".join(self.printed.splitlines()[:5]))
+            first = self.printed[:2000].splitlines()[:5]
+            lines.append("It printed: " + " | ".join(line[:200] for line in first))
         if self.hints:
             lines.append(f'{_hints(self.hints)}: refvit.course.hint("{self.exercise}")')
         return "\n  ".join(lines)
@@ -108,7 +110,7 @@ def _hints(count: int) -> str:
     return "a hint" if count == 1 else f"{count} hints"
 
 
-def describe(value: Any) -> str:
+def describe(value: Any, deep: int = 0) -> str:
     """Return a short form of an argument or an answer, as it would be typed; of what cannot be
     printed, its type.
 
@@ -122,12 +124,13 @@ def describe(value: Any) -> str:
     'bool array of shape (4, 4): 1000 0100 0010 0001'
     """
     try:
-        return _described(value)
-    except Exception:
-        return f"<{type(value).__name__}>"
+        text = _described(value, deep)
+    except BaseException:  # whatever an answer of a strange type does when it is printed
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 4]} ..."
 
 
-def _described(value: Any) -> str:
+def _described(value: Any, deep: int) -> str:
     if isinstance(value, np.generic):
         return str(value.item())
     if isinstance(value, np.ndarray):
@@ -137,14 +140,16 @@ def _described(value: Any) -> str:
             rows = value.reshape(-1, value.shape[-1]).astype(int)
             said = " ".join("".join(map(str, row)) for row in rows)
             return f"bool array of shape {value.shape}: {said}"
-        head = ", ".join(str(v) for v in value.ravel()[:3].tolist())
+        head = ", ".join(str(v) for v in value.flat[:3].tolist())
         return (
             f"{value.dtype} array of shape {value.shape}: [{head}{', ...' if value.size else ''}]"
         )
     if isinstance(value, tuple | list):
         left, right = "()" if isinstance(value, tuple) else "[]"
         comma = "," if isinstance(value, tuple) and len(value) == 1 else ""
-        return left + ", ".join(map(describe, value)) + comma + right
+        shown = [describe(item, deep + 1) for item in value[:ITEMS]] if deep < DEEP else ["..."]
+        more = ", ..." if len(value) > ITEMS else ""
+        return left + ", ".join(shown) + more + comma + right
     if isinstance(value, Callable):  # type: ignore[arg-type]
         return str(getattr(value, "__name__", type(value).__name__))
-    return str(value) if not isinstance(value, str) else repr(value)
+    return str(value) if not isinstance(value, str) else repr(value[:LONGEST])
