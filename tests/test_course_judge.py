@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -95,8 +96,8 @@ def test_a_stub_is_met_without_a_case():
 
 
 def test_a_prediction_may_be_made_with_a_division():
-    half = replace(DOUBLED, answer=lambda: 12, cases=st.just(()))
-    assert str(judge(half, lambda: 24 / 2)) == "nb99.doubled: doubles as expected"
+    half = replace(DOUBLED, answer=lambda: 12, cases=st.just(()), returns="bytes")
+    assert str(judge(half, lambda: 24 / 2)) == "nb99.doubled: the bytes are right"
     assert "it is a float (12.5)" in said(lambda: 25 / 2, half)
 
 
@@ -257,6 +258,28 @@ def test_a_verdict_is_a_table_in_a_notebook():
 )
 def test_answers_are_compared_by_kind_and_exactly(found, expected, fault):
     assert equal(found, expected).startswith(fault) if fault else not equal(found, expected)
+
+
+def test_a_fraction_is_a_number_and_what_is_nearly_right_is_told_its_cure():
+    assert equal(Fraction(1, 2), 0.5, within=1e-9) == ""
+    assert equal(np.array([1]), np.array([1.0])).endswith(".astype(np.float64) makes them")
+    assert equal(np.array([1.0, 2.0]), (1.0, 2.0)) == (
+        "it is an array, expected a tuple of 2: tuple(...) makes one"
+    )
+
+
+def test_a_property_that_holds_for_a_faulty_function_is_shown_a_case():
+    exercise = find("nb02.zero_is_exact")
+    said = judge(exercise, lambda quantize, x, bits: True)
+    assert said.fault.startswith("it holds for mid_rise, a function with codes that")
+    assert str(said).splitlines()[0].endswith("; it should not for x = [0.0], bits = 2")
+    faulty = next(wrong.fn for wrong in exercise.tried.faulty if wrong.name == "mid_rise")
+    assert exercise.answer(faulty, *said.case.values()) is False
+
+
+def test_a_prediction_of_many_are_right():
+    assert str(judge(find("nb03.grouped_bytes"), 6912)).endswith("the bytes are right")
+    assert str(judge(find("nb02.gelu_codes_used"), 8)).endswith("the count is right")
 
 
 def test_near_is_a_share_of_the_largest_and_not_of_one():

@@ -112,8 +112,13 @@ assert len(np.unique(small)) == 5  # what a row is left with that is 64 times sm
 # **Does it matter?** In this model rows differ by a factor of two or three, as printed above. In
 # others they differ by a hundred; Nagel et al. 2019 (figure 2) show it for MobileNetV2. We can make
 # such a model. A score of attention is a sum $\sum_c q_c k_c$: multiply row $c$ of the queries'
-# weights by 16, divide row $c$ of the keys' by 16, and no score changes. `stretch_queries` does
-# that to three rows of every block. It is the same function, with other weights.
+# weights, and its bias, by 16, divide those of the keys by 16, and no score changes.
+# `stretch_queries` does that to three rows of every block. It is the same function, with other
+# weights.
+#
+# A *recipe* says what becomes of each value: by a pattern of its name, the bits, and with `axis=0`
+# a scale for every row. Here weights get 4 bits, all else 16. `.rounded` is the float model with
+# its weights put on their grids.
 
 # %%
 stretched = quant.stretch_queries(model, 16)

@@ -5,8 +5,7 @@
 # choosing loses, keep the statistics in memory that does not grow, and tell when a range should be
 # found at run time instead.
 #
-# Needs notebook 02 (scale, code, symmetric grid) and, for per-token scales, 03. About 60 minutes;
-# nothing is downloaded.
+# Needs notebook 02 (scale, code, symmetric grid). About 60 minutes; nothing is downloaded.
 
 # %%
 from dataclasses import replace
@@ -34,7 +33,8 @@ test = normalise(images)
 # keeps what it needs to name a range, `[lo, hi]`, which the grid then covers.
 #
 # In refvit a *tap*, a function `(site, value) -> value`, sees every value of a forward pass by its
-# name. This one notes the maximum of every value inside the four blocks, image by image.
+# name. This one notes the maximum of every value inside the four blocks, image by image. (Weights
+# pass by as well; they have no row for each image, and are left out.)
 
 # %%
 maxima = {}
@@ -243,7 +243,8 @@ plot.picture(
 # The least error of one value is not yet the best model: what a layer does with it decides.
 # Here each observer in turn serves all activations under the recipe `w4a4`: 4 bits for weights and
 # for what products read, 8 for what softmax and GELU read, 16 for the residual stream, the sum that
-# runs through all blocks. Weights keep min-max.
+# runs through all blocks. Weights keep min-max. `observed` is calibration with one observer;
+# `resolved` writes a recipe out, a line for every value by its name, and `changed` edits lines.
 
 
 # %%
@@ -292,8 +293,8 @@ print(f"which have {softmax[softmax > ends(softmax)['KL']].sum() / softmax.sum()
 
 # %% [markdown]
 # What is it good for? Calibrate on images that are not like those to come: darkened ones, and
-# plain grey. `dynamic` gives every value of 8 bits a scale for each token; the 16-bit residual
-# stream stays static.
+# plain grey. `dynamic` gives every value of 8 bits or fewer a scale for each token; the 16-bit
+# residual stream stays static.
 
 # %%
 w8a8 = refvit.quant.PRESETS["w8a8"]

@@ -129,7 +129,8 @@ plot.picture(
 # One symmetric grid for the whole value covers its largest channel. How much of it do the ordinary
 # channels get?
 #
-# **Your turn: 5.3.** Predict; the check quantizes and counts.
+# **Your turn: 5.3.** Predict; the check quantizes and counts. (Notebook 03 asks the same of the
+# rows of a weight.)
 
 # %% exercise nb05.codes_left
 
@@ -137,7 +138,8 @@ plot.picture(
 print("ratio  " + "".join(f"{ratio:>6}" for ratio in (1, 4, 16, 64, 256)))
 for bits in (8, 6):
     top = 2 ** (bits - 1) - 1
-    counts = [2 * round(top / ratio) + 1 for ratio in (1, 4, 16, 64, 256)]
+    ordinary = np.linspace(-1, 1, 2001)
+    counts = [len(np.unique(np.rint(ordinary * top / r))) for r in (1, 4, 16, 64, 256)]
     print(f"{bits} bits " + "".join(f"{count:>6}" for count in counts))
     assert counts[3 if bits == 6 else 4] == 1
 
@@ -261,7 +263,7 @@ plot.picture(
 )
 
 # %% [markdown]
-# Before and behind, the float model is one and the same; all that moved is a scale.
+# Before and after, the float model is one and the same; all that moved is a scale.
 #
 # ## 5. Softmax: most probabilities are tiny
 #
@@ -325,7 +327,8 @@ for bits in (4, 3):
 # %% [markdown]
 # PTQ4ViT (Yuan et al. 2022, section 3.2) uses the code's sign bit to choose between two steps, a
 # **twin** grid: a fine one for negatives, a coarse one for the rest. The coarse step is the fine
-# one times $2^m$, so that a shift by $m$ brings both to one scale.
+# one times $2^m$, so that a shift by $m$ brings both to one scale. How far it reaches is left to
+# the search of notebook 04 for the least square error: the one drawn below clips at 1.8.
 #
 # **Your turn: 5.8.**
 
@@ -353,7 +356,8 @@ print("twin levels:", grids["twin"].round(3))
 plot.picture(
     fig,
     "Histogram of GELU outputs with two rows of ticks for 3-bit grids: half of the symmetric "
-    "levels lie where there are no values, twin levels crowd between -0.17 and 0 and spread above.",
+    "levels lie where there are no values; four twin levels crowd below 0, three spread above it, "
+    "up to 1.8.",
 )
 
 # %%

@@ -8,6 +8,7 @@ the largest magnitude expected, never within a fixed distance, which near zero a
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 from functools import partial
 from typing import Any
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 KINDS = {"b": "bool", "i": "integers", "u": "unsigned integers", "f": "floats"}
 WHOLE = (int, np.integer)
-REAL = (int, float, np.integer, np.floating)
+REAL = (int, float, Fraction, np.integer, np.floating)
 
 
 def equal(found: Any, expected: Any, *arguments: Any, within: float = 0.0) -> str:
@@ -50,7 +51,8 @@ def closely(within: float) -> Callable[..., str]:
 def _items(found: Any, expected: Any, within: float) -> str:
     kind = type(expected).__name__
     if not isinstance(found, tuple | list):
-        return f"it is {_a(found)}, expected {_a(expected)} of {len(expected)}"
+        cure = f": {kind}(...) makes one" if isinstance(found, np.ndarray) else ""
+        return f"it is {_a(found)}, expected {_a(expected)} of {len(expected)}{cure}"
     if len(found) != len(expected):
         return f"it has {len(found)} items, expected {len(expected)}"
     for place, (one, wanted) in enumerate(zip(found, expected, strict=True)):
@@ -109,7 +111,8 @@ def _dtype(found: np.dtype[Any], expected: np.dtype[Any]) -> str:
     if expected.kind in "iu" and expected != np.int64 and found != expected:
         return f"its dtype is {found}, expected {expected}: .astype(np.{expected}) makes them"
     if (expected.kind == "f" and found.kind != "f") or (expected.kind == "b" and found.kind != "b"):
-        return f"its dtype is {found}, expected {KINDS[expected.kind]}"
+        cure = ": .astype(np.float64) makes them" if expected.kind == "f" else ""
+        return f"its dtype is {found}, expected {KINDS[expected.kind]}{cure}"
     return ""
 
 
@@ -129,7 +132,7 @@ def _near(found: Any, expected: Any, within: float) -> Any:
 def _a(value: Any) -> str:
     if value is None:
         return "None"
-    name = type(value).__name__
+    name = "array" if isinstance(value, np.ndarray) else type(value).__name__
     article = "an" if name[0] in "aeiou" else "a"
     shown = f" ({value!r})" if isinstance(value, int | float | str | np.generic) else ""
     return f"{article} {name}{shown:.40}"

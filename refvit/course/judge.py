@@ -144,9 +144,10 @@ class Work:
             shown[1], like, printed, len(self.exercise.hints),
         )  # fmt: skip
 
-    def likeness(self, cases: Sequence[Case], smallest: Case) -> str:
-        """Return what the first named wrong answer that answers alike says, or ""."""
-        compared = [smallest, *cases[:COMPARED]]
+    def likeness(self, cases: Sequence[Case], smallest: Case, many: int = COMPARED) -> str:
+        """Return what the first named wrong answer that answers alike says, or ""; alike on
+        `smallest` and the first `many` cases."""
+        compared = [smallest, *cases[:many]]
         mine = [outcome(self.answer, case, self.guard) for case in compared]
         for wrong in self.exercise.wrong:
             if not wrong.equivalent and alike(self.exercise, mine, wrong.fn, compared, self.guard):
@@ -161,11 +162,22 @@ class Work:
         drawn_for = [case[1:] for case in cases]
         for faulty in tried.faulty:
             if not any(refuses(self.answer, faulty.fn, rest, self.guard) for rest in drawn_for):
-                fault = f"it holds for {faulty.name}, a function with {faulty.says}"
-                like = self.likeness(on_faulty(self.exercise, cases), cases[0])
-                return self._refused(fault, {}, NOTHING, NOTHING, "", like)
+                like = self.likeness(on_faulty(self.exercise, cases), cases[0], len(cases))
+                case = self.telling(faulty.fn, drawn_for)
+                ends = "; it should not" if case else ""
+                fault = f"it holds for {faulty.name}, a function with {faulty.says}{ends}"
+                return self._refused(fault, case, NOTHING, NOTHING, "", like)
         note = f"{len(tried.faulty)} faulty functions are refused"
         return Verdict(self.exercise.id, True, len(cases), returns="property", note=note)
+
+    def telling(self, faulty: Answer, cases: Sequence[Case]) -> dict[str, Any]:
+        """Return, by name, the arguments of a short case in which a faulty function breaks the
+        property; none where the solution sees no such case."""
+        broken = [c for c in cases if refuses(self.exercise.answer, faulty, c, self.guard)]
+        if not broken:
+            return {}
+        shortest = min(broken, key=lambda case: len(describe(case)))
+        return dict(zip(self.exercise.arguments()[1:], shortest, strict=True))
 
     def late(self) -> Verdict:
         """Return the verdict on an answer that does not end."""

@@ -23,7 +23,7 @@ def listing(wanted: Collection[str] = ()) -> str:
         head = f"{notebook.number:02} {notebook.title}"
         lines.append(f"{head:<52}{sum(mine)} of {len(mine)}, {notebook.minutes} minutes")
         for exercise, is_done in zip(found, mine, strict=True):
-            lines.append(f"   {'x' if is_done else '.'} {exercise.id:<26} {exercise.title}")
+            lines.append(f"   {'x' if is_done else '.'} {exercise.id:<28} {exercise.title}")
     return "\n".join([*lines, "", f"{count} of {total} solved"])
 
 

@@ -50,6 +50,14 @@ def _error(round_to: Any, x: Array, scale: float, bits: int) -> Array:
     return away
 
 
+def _one_of_many(x: Array, scale: float, bits: int) -> Array:
+    """Return x as it is, but for the first element within the reach if two more are."""
+    inside = np.flatnonzero(np.abs(x) <= scale * (2 ** (bits - 1) - 1))
+    moved = x.copy()
+    moved[inside[: len(inside) > 2]] += 0.6 * scale
+    return moved
+
+
 HALF_STEP = Exercise(
     id="nb02.half_step_holds",
     title="a property: off by at most half a step",
@@ -83,6 +91,10 @@ HALF_STEP = Exercise(
             Wrong("second_off", "a step too much in the second element",
                   lambda x, scale, bits: nearest_even(x, scale, bits)
                   + scale * (np.arange(len(x)) == 1)),
+            Wrong("low_below_zero", "a step too low where x is below 0",
+                  lambda x, scale, bits: nearest_even(x, scale, bits) - scale * (x < 0)),
+            Wrong("one_of_many", "one of three or more off by 0.6 of a step, the others exact",
+                  _one_of_many),
         ),
     ),
     wrong=(
@@ -100,6 +112,12 @@ HALF_STEP = Exercise(
         Wrong("inside_only", "a look at x below the reach only: the end itself is on the grid too",
               lambda round_to, x, scale, bits: bool(np.all(np.abs(round_to(x, scale, bits) - x)[
                   np.abs(x) < scale * (2 ** (bits - 1) - 1)] <= scale / 2))),
+        Wrong("mean", "a bound on the mean error, above which single ones may be",
+              lambda *case: float(np.mean(np.append(np.abs(_error(*case)), 0.0))) <= 0.5),
+        Wrong("not_negative", "a look at x from 0 up only",
+              lambda round_to, x, scale, bits: bool(np.all(np.abs(_error(
+                  lambda x, *rest: np.where(x < 0, x, round_to(x, *rest)), x, scale, bits))
+                  <= 0.5))),
     ),
 )  # fmt: skip
 
@@ -129,6 +147,8 @@ NOISE = Exercise(
         "The mean of e**2 over that interval is its integral divided by the length, scale.",
     ),
     wrong=(
+        Wrong("not_squared", "the worst error, scale / 2: asked for is the mean of the squares",
+              lambda scale: scale / 2),
         Wrong("worst", "the square of the worst error, (scale/2)**2: most are smaller",
               lambda scale: scale**2 / 4),
         Wrong("rms", "the root of the mean square, which is asked for without the root",

@@ -80,6 +80,9 @@ ZERO = Exercise(
             Wrong("cancelling", "codes of 1 and -1 for each two zeros", cancelling),
             Wrong("downwards", "a zero that becomes -1 behind the first element",
                   lambda x, bits: nearest(x, bits) - ((x == 0) & (np.arange(len(x)) > 0))),
+            Wrong("first_up", "a first zero that becomes 1 if something comes behind it",
+                  lambda x, bits: nearest(x, bits)
+                  + ((x == 0) & (np.arange(len(x)) == 0) & (len(x) > 1))),
         ),
     ),
     wrong=(
@@ -112,6 +115,14 @@ def grid_is_monotone(quantize: Any, x: Array, bits: int) -> bool:
     return bool(np.all(np.diff(codes[np.argsort(x)]) >= 0))
 
 
+def inner_swapped(x: Array, bits: int) -> Array:
+    """Return codes of which two of the middle, in order of x, have changed places."""
+    codes, order = nearest(x, bits), np.argsort(x)
+    inner = order[(x[order] > x.min()) & (x[order] < x.max())][:2]
+    codes[inner] = codes[inner[::-1]]
+    return codes
+
+
 MONOTONE = Exercise(
     id="nb02.grid_is_monotone",
     title="a property: order is kept",
@@ -136,6 +147,10 @@ MONOTONE = Exercise(
                                            nearest(x, bits))),
             Wrong("swaps", "codes of the middle that are turned round",
                   lambda x, bits: nearest(x, bits) * np.where(np.abs(steps(x, bits)) < 1, -2, 2)),
+            Wrong("inner_swapped", "two codes of the middle that have changed places",
+                  inner_swapped),
+            Wrong("third_turned", "the wrong sign in the third element",
+                  lambda x, bits: nearest(x, bits) * np.where(np.arange(len(x)) == 2, -1, 1)),
         ),
     ),
     wrong=(
@@ -151,6 +166,9 @@ MONOTONE = Exercise(
         Wrong("sizes", "the order of magnitudes, which codes without a sign keep",
               lambda quantize, x, bits: bool(np.all(
                   np.diff(np.abs(quantize(x, bits))[np.argsort(np.abs(x))]) >= 0))),
+        Wrong("first_two", "a look at the first two elements only",
+              lambda quantize, x, bits: bool(np.all(
+                  np.diff(quantize(x, bits)[:2][np.argsort(x[:2])]) >= 0))),
     ),
 )  # fmt: skip
 
@@ -197,6 +215,14 @@ IDEMPOTENT = Exercise(
                   lambda x, scale: x + (multiples(x, scale) - x) * (1 - 1e-9)),
             Wrong("swells", "a value twice as large every time",
                   lambda x, scale: 2 * np.rint(x / scale) * scale),
+            Wrong("reverses", "values in the reverse order",
+                  lambda x, scale: multiples(x, scale)[::-1]),
+            Wrong("turns", "values with the other sign", lambda x, scale: -multiples(x, scale)),
+            Wrong("first_creeps", "a step upwards in the first of several elements",
+                  lambda x, scale: multiples(x, scale)
+                  + scale * (np.arange(len(x)) == 0) * (len(x) > 1)),
+            Wrong("sinks_below_zero", "a step downwards where x is below 0",
+                  lambda x, scale: multiples(x, scale) - scale * (x < 0)),
         ),
     ),
     wrong=(
@@ -215,5 +241,8 @@ IDEMPOTENT = Exercise(
         Wrong("on_codes", "a second rounding of x / scale, which is no longer a value",
               lambda round_to, x, scale: bool(np.all(
                   round_to(round_to(x, scale) / scale, scale) == round_to(x, scale)))),
+        Wrong("sums", "a comparison of sums, which values in other places have too",
+              lambda round_to, x, scale: bool(
+                  round_to(round_to(x, scale), scale).sum() == round_to(x, scale).sum())),
     ),
 )  # fmt: skip

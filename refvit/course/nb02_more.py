@@ -55,9 +55,9 @@ def affine_grid(lo: float, hi: float, bits: int) -> tuple[float, int]:
     """Return the scale (float) and the zero point (int) of the grid whose codes from 0 to
     2**bits - 1 cover the values from lo to hi (lo <= hi) and 0.
 
-    First lo and hi are moved to 0 if 0 is not between them. The scale is then (hi - lo) divided by
-    the greatest code, or 1 if that is 0; the zero point, the code of 0.0, is -lo / scale rounded,
-    ties to even.
+    First 0 takes the place of a lo above it, or of a hi below it. The scale is then (hi - lo)
+    divided by the greatest code, or 1 if that is 0; the zero point, the code of 0.0, is -lo / scale
+    rounded, ties to even.
     """
     lo, hi = min(lo, 0.0), max(hi, 0.0)
     scale = (hi - lo) / (2**bits - 1) or 1.0
@@ -121,6 +121,8 @@ AFFINE_GRID = Exercise(
         Wrong("signed_steps", "a range divided by the greatest signed code, 2**(bits - 1) - 1",
               lambda lo, hi, bits: (_zero(lo, hi, bits, 2 ** (bits - 1) - 1)[0],
                                     int(np.rint(_zero(lo, hi, bits, 2 ** (bits - 1) - 1)[1])))),
+        Wrong("both_ends", "both ends moved to 0, where the one nearer to it moves",
+              lambda lo, hi, bits: affine_grid(lo, hi, bits) if lo <= 0 <= hi else (1.0, 0)),
     ),
 )  # fmt: skip
 

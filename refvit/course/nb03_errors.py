@@ -48,6 +48,13 @@ def _half(round_to: Any, w: Array, largest: Array, bits: int) -> bool:
     return bool(np.all(error <= largest / (2 ** (bits - 1) - 1) / 2 * (1 + 1e-9)))
 
 
+def _inner(w: Array, bits: int) -> Array:
+    """Return w as it is, but for the second column of rows between the first and the last."""
+    moved = w.copy()
+    moved[1:-1, 1:2] += 0.6 * np.abs(w[1:-1]).max(1, keepdims=True) / (2 ** (bits - 1) - 1)
+    return moved
+
+
 ROW_ERRORS = Exercise(
     id="nb03.row_errors_are_bounded",
     title="a property: each row is off by half of its own step",
@@ -78,6 +85,8 @@ ROW_ERRORS = Exercise(
                                         lambda x: np.copysign(np.floor(np.abs(x) + 0.25), x))),
             Wrong("coarse", "scales of rows, each four times too large",
                   lambda w, bits: _with(w, 4 * np.abs(w).max(1, keepdims=True), bits)),
+            Wrong("inner", "one weight of each inner row off by 0.6 of its step, all others exact",
+                  _inner),
         ),
     ),
     wrong=(

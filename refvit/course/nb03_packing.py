@@ -170,7 +170,8 @@ TELLS_APART = Exercise(
     edges=((lower_first, np.array([-1, 0], np.int8), np.array([-1, -1], np.int8)),
            (lower_first, np.array([7], np.int8), np.array([-8], np.int8)),
            (upper_first, np.array([3], np.int8), np.array([-3], np.int8)),
-           (upper_first, np.array([1, 2], np.int8), np.array([2, 1], np.int8))),
+           (upper_first, np.array([1, 2], np.int8), np.array([2, 1], np.int8)),
+           (lower_first, np.array([1, 0, 2], np.int8), np.array([2, 0, 1], np.int8))),
     hints=(
         "np.array_equal(x, y) tells whether two arrays are the same.",
         "Two things are either both the same or both different: the two answers are equal.",

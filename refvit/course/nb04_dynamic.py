@@ -64,6 +64,8 @@ TOKEN_CODES = Exercise(
         Wrong("zero_scale", "the scale 0 for a row of zeros where 1 was meant",
               lambda x, bits: (token_codes(x, bits)[0],
                                np.abs(x).max(axis=1) / (2 ** (bits - 1) - 1))),
+        Wrong("turned_round", "(scales, codes), where the codes come first",
+              lambda x, bits: token_codes(x, bits)[::-1]),
     ),
 )  # fmt: skip
 
@@ -96,6 +98,12 @@ def _floored(x: Array) -> Array:
     return _clipped(x, max(np.abs(x).max(), 1.0) / 7)
 
 
+def _if_large(x: Array, turn: Any) -> Array:
+    """Dynamic codes, changed by `turn` where x reaches 1."""
+    codes = symmetric_dynamic(x)
+    return np.asarray(turn(codes) if np.abs(x).max() >= 1 else codes)
+
+
 EQUIVARIANT = Exercise(
     id="nb04.is_scale_equivariant",
     title="a property: dynamic codes do not see the scale of their input",
@@ -113,6 +121,13 @@ EQUIVARIANT = Exercise(
             Wrong("first_is_max", "a fixed scale for all but the largest values",
                   lambda x: np.where(np.abs(x) == np.abs(x).max(), 7 * np.sign(x),
                                      _clipped(x, 1.0)).astype(np.int64)),
+            Wrong("reverses", "codes in the reverse order where x reaches 1",
+                  lambda x: _if_large(x, lambda codes: codes[::-1])),
+            Wrong("turns", "codes of the other sign where x reaches 1",
+                  lambda x: _if_large(x, np.negative)),
+            Wrong("ends_alone", "a fixed scale for all but the first and the last element",
+                  lambda x: np.where(np.isin(np.arange(len(x)), (0, len(x) - 1)),
+                                     symmetric_dynamic(x), _clipped(x, 0.5))),
         ),
     ),
     wrong=(
@@ -130,6 +145,12 @@ EQUIVARIANT = Exercise(
                   encode(x * 2.0**e), np.rint(encode(x) * 2.0**e)))),
         Wrong("odd", "a sign that turns the codes, which a zero point does not allow",
               lambda encode, x, e: bool(np.array_equal(encode(-x), -encode(x)))),
+        Wrong("sorted", "a comparison of sorted codes: the right ones in other places",
+              lambda encode, x, e: bool(np.array_equal(
+                  np.sort(encode(x * 2.0**e)), np.sort(encode(x))))),
+        Wrong("magnitudes", "a comparison of codes without their sign",
+              lambda encode, x, e: bool(np.array_equal(
+                  np.abs(encode(x * 2.0**e)), np.abs(encode(x))))),
     ),
 )  # fmt: skip
 

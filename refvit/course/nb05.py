@@ -112,6 +112,12 @@ def _same_output(found: Any, expected: Layer, *arguments: Any) -> str:
     return f"{trouble}; for n = 1 the linear gave {before.tolist()}, now {after.tolist()}"
 
 
+def _rows_by_number(g: Array, b: Array, w: Array, chosen: Array, f: float) -> Layer:
+    gamma, beta, weight = _injected(g, b, w, chosen, (f, f, 1))
+    weight[chosen] /= f
+    return gamma, beta, weight
+
+
 WITH_OUTLIERS = Exercise(
     id="nb05.with_outliers",
     title="outliers that the float output does not see",
@@ -139,6 +145,8 @@ WITH_OUTLIERS = Exercise(
               lambda g, b, w, chosen, f: (
                   *_injected(g, b, w, chosen, (f, f, 1))[:2],
                   w / np.where(np.isin(np.arange(len(w)), chosen), f, 1.0)[:, None])),
+        Wrong("rows_by_number", "rows of the weight, w[chosen], where w[:, chosen] are its columns",
+              _rows_by_number),
     ),
 )  # fmt: skip
 

@@ -130,6 +130,13 @@ FOLDS = Exercise(
                   lambda x, w, s: (x / s, (w * s)[::-1])),
             Wrong("first_row", "a right first row of the weight and the others left as they were",
                   lambda x, w, s: (x / s, np.where(np.arange(len(w))[:, None] == 0, w * s, w))),
+            Wrong("last_row", "a right last row of the weight and the others left as they were",
+                  lambda x, w, s: (x / s,
+                                   np.where(np.arange(1 - len(w), 1)[:, None] == 0, w * s, w))),
+            Wrong("turns", "a product of the other sign", lambda x, w, s: (-x / s, w * s)),
+            Wrong("inner_token", "a token twice as large, if one is before it and one behind",
+                  lambda x, w, s: (x / s * np.where(
+                      np.isin(np.arange(len(x)), (0, len(x) - 1)), 1.0, 2.0)[:, None], w * s)),
         ),
     ),
     wrong=(
@@ -146,5 +153,11 @@ FOLDS = Exercise(
         Wrong("smaller", "an x that must not grow, which is no part of the property",
               _folded(lambda x, new_x, old, new: np.array_equal(old, new)
                       and np.abs(new_x).max() <= np.abs(x).max())),
+        Wrong("one_way", "x / scale and weight * scale: the other way round is a fold as well",
+              lambda fold, x, weight, scale: bool(
+                  np.array_equal(fold(x, weight, scale)[0], x / scale)
+                  and np.array_equal(fold(x, weight, scale)[1], weight * scale))),
+        Wrong("magnitudes", "a comparison of products without their sign",
+              _folded(lambda x, new_x, old, new: np.array_equal(np.abs(old), np.abs(new)))),
     ),
 )  # fmt: skip

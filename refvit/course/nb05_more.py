@@ -135,6 +135,8 @@ WASTED_CODES = Exercise(
                   LEAST / (largest / (2 ** (bits - 1) - 1)))),
         Wrong("share", "a share of the range in place of codes",
               lambda bits, largest: round(2**bits * (1 - (largest + LEAST) / (2 * largest)))),
+        Wrong("one", "one code for GELU's dip, however fine the steps are",
+              lambda bits, largest: 2 ** (bits - 1) - 1),
         Wrong("none", "none, as on an asymmetric grid", lambda bits, largest: 0),
     ),
 )  # fmt: skip
@@ -199,5 +201,8 @@ TWIN_ROUND = Exercise(
               lambda x, fine, shift, bits: np.where(
                   x < 0, _steps(x, fine, -(2 ** (bits - 1)), 0),
                   _steps(x, fine + shift, 0, 2 ** (bits - 1) - 1))),
+        Wrong("codes", "codes, which are to be multiplied by their steps",
+              lambda x, fine, shift, bits: twin_round(x, fine, shift, bits)
+              / np.where(x < 0, fine, fine * 2**shift)),
     ),
 )  # fmt: skip

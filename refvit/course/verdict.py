@@ -12,6 +12,7 @@ import numpy as np
 
 SHOWN = 12  # elements of an array that are printed
 BITS = 96  # of an array of True and False, as 1 and 0
+PLURAL = frozenset(("bits", "bytes", "codes", "pairs", "parameters", "weights"))  # of a prediction
 
 
 @dataclass(frozen=True, repr=False)
@@ -39,7 +40,10 @@ class Verdict:
     def __str__(self) -> str:
         head = f"{self.exercise}: "
         if self.passed:
-            cases = f"{self.returns} as expected" if self.cases == 1 else f"{self.cases} cases pass"
+            are = "are" if self.returns in PLURAL else "is"
+            cases = (
+                f"the {self.returns} {are} right" if self.cases == 1 else f"{self.cases} cases pass"
+            )
             return f"{head}{cases}{'; ' + self.note if self.note else ''}"
         lines = [head + self._sentence()]
         if self.diagnosis:
