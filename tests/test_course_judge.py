@@ -97,7 +97,7 @@ def test_a_stub_is_met_without_a_case():
 
 def test_a_prediction_may_be_made_with_a_division():
     half = replace(DOUBLED, answer=lambda: 12, cases=st.just(()), returns="bytes")
-    assert str(judge(half, lambda: 24 / 2)) == "nb99.doubled: the bytes are right"
+    assert str(judge(half, lambda: 24 / 2)) == "nb99.doubled: bytes as expected"
     assert "it is a float (12.5)" in said(lambda: 25 / 2, half)
 
 
