@@ -52,11 +52,15 @@ def test_what_is_asked_for_and_missing_is_not_passed(file, capsys):
 
 
 def test_an_answer_that_ends_the_process_takes_only_itself(file):
-    text = "import os\ndef zero_is_exact(quantize, x, bits):\n    os._exit(0)\n"
-    file.write_text(RIGHT + text)
-    first, second = graded(file, ["nb02.zero_is_exact", "nb02.symmetric"])
+    text = "import os\ndef {}(quantize, x, bits):\n    os._exit(0)\n"
+    names = ("zero_is_exact", "grid_is_monotone")
+    file.write_text(RIGHT + "".join(map(text.format, names)) + "full_range_codes = symmetric\n")
+    ids = ["nb02.zero_is_exact", "nb02.grid_is_monotone", "nb02.symmetric", "nb02.full_range_codes"]
+    first, second, right, wrong = graded(file, ids)
     assert "ended the process" in first["fault"]
-    assert second["passed"]
+    assert "ended the process" in second["fault"]
+    assert right["passed"]
+    assert wrong["found"]
 
 
 def test_an_imported_function_is_no_answer(file):
