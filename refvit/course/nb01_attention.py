@@ -69,7 +69,7 @@ HEAD = Exercise(
     truth=slow_attention,
     judge=NEAR,
     cases=heads(),
-    edges=[(LOUD, LOUD, ONE), (100 * ONE, LOUD, ONE)],
+    edges=[(LOUD, LOUD, ONE), (100 * ONE, LOUD, ONE), (40 * ONE, 30 + 10 * ONE, ONE)],
     returns="result",
     hints=(
         "scores[i, j] says how well query i goes with key j: q @ k.T, divided by the root of the "

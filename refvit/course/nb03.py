@@ -148,6 +148,7 @@ SCALED_PRODUCT = Exercise(
     edges=(
         (np.full((1, 3), 127, np.int8), np.array([1.0]), np.full(3, 127, np.int8)),
         (np.array([[1, 2], [3, 4]], np.int8), np.array([1.0, 0.5]), np.array([50, 1], np.int8)),
+        (np.array([[3]], np.int8), np.array([0.1]), np.array([1], np.int8)),  # not a float32
     ),
     hints=(
         "codes.astype(np.int32) first; then @ sums over the columns.",

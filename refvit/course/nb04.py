@@ -198,6 +198,8 @@ WHOLE = Exercise(
                                   _stream(chunks)[1][:: 1 if len(chunks) == 1 else -1])),
             Wrong("last_reach", "right counts, beside the reach of the last chunk alone",
                   lambda chunks: (_stream(chunks[-1:])[0], _stream(chunks)[1])),
+            Wrong("two_at_most", "a third chunk that is not counted",
+                  lambda chunks: _stream(chunks[:2])),
             Wrong("zero_a_chunk", "one zero too many for every chunk",
                   lambda chunks: _stream(chunks, extra=1)),
         ),

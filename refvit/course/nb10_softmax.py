@@ -58,9 +58,10 @@ def _by_place(q: Array) -> Array:
 
 
 def _middle(q: Array) -> Array:
-    p, order = rounded(q), np.argsort(q, kind="stable")
-    middle = order[(q[order] > q.min()) & (q[order] < q.max())]
-    p[middle] = p[middle[::-1]]
+    p, inner = rounded(q), (q > q.min()) & (q < q.max())
+    scores, first = np.unique(q[inner], return_index=True)
+    turned = dict(zip(scores, p[inner][first][::-1], strict=True))  # equal scores stay equal
+    p[inner] = [turned[score] for score in q[inner]]
     return p
 
 
