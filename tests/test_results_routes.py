@@ -1,0 +1,54 @@
+"""The table of routes that is shipped: of the shipped weights, as the README shows it, and near."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+import refvit
+from refvit.cells import model_digest
+from refvit.routes import Arrival, table
+
+ROOT = Path(__file__).parents[1]
+README = re.sub(r"[ ]+", " ", (ROOT / "README.md").read_text(encoding="utf-8"))
+NAMES = sorted(path.name.split(".")[0] for path in (ROOT / "weights").glob("*.routes.json"))
+MOST_LOST = {"vit": {"w4a4": 1, "w3a3": 4}, "deit": {"w4a4": 2, "w3a3": 6}}  # points, trained
+MOST_LOST["swin"] = MOST_LOST["deit"]
+TRAINED = ("qat", "qat-long")
+IN_INTEGERS = 0.3  # points between the simulated and the integer model, trained
+
+
+def stored(name):
+    return json.loads((ROOT / "weights" / f"{name}.routes.json").read_text())
+
+
+def arrivals_of(name):
+    return [Arrival(**cell) for cell in stored(name)["cells"]]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_table_is_of_the_model_that_is_shipped(name):
+    assert stored(name)["digest"] == model_digest(refvit.load(name))
+    assert {arrival.count for arrival in arrivals_of(name)} == {10_000}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_readme_shows_it_row_by_row(name):
+    said = f"{name}: top-1 of 10,000 test images"
+    assert said in README
+    assert f"float {100 * stored(name)['float_top1']:.2f}" in README
+    for line in table(arrivals_of(name)).splitlines()[1:]:
+        assert re.sub(r"[ ]+", " ", line) in README, line
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_training_brings_few_bits_near_to_float_in_integers_too(name):
+    exact, most = stored(name)["float_top1"], MOST_LOST[name.split("_")[1]]
+    for recipe, points in most.items():
+        trained = [a for a in arrivals_of(name) if a.recipe == recipe and a.route in TRAINED]
+        if trained:
+            best = max(trained, key=lambda a: a.integer_top1)
+            assert 100 * (exact - best.top1) <= points
+            assert 100 * (exact - best.integer_top1) <= points
+            assert 100 * abs(best.top1 - best.integer_top1) <= IN_INTEGERS
