@@ -164,7 +164,8 @@ class Work:
         drawn_for = [case[1:] for case in cases]
         for faulty in tried.faulty:
             if not any(refuses(self.answer, faulty.fn, rest, self.guard) for rest in drawn_for):
-                like = self.likeness(on_faulty(self.exercise, cases), cases[0], len(cases))
+                compared = on_faulty(self.exercise, cases)
+                like = self.likeness(compared, cases[0], len(compared))
                 case = self.telling(faulty.fn, drawn_for)
                 ends = "; it should not" if case else ""
                 fault = f"it holds for {faulty.name}, a function with {faulty.says}{ends}"
