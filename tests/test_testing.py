@@ -553,7 +553,7 @@ except ImportError as error:
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
-    assert done.stdout.endswith("is not installed: pip install refvit[test]\n")
+    assert done.stdout.endswith("pip install 'refvit[test]' or 'refvit[notebooks]'\n")
     assert done.stdout.count("\n") == 1
 
 
