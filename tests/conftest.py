@@ -1,6 +1,7 @@
 """What all tests share: Hypothesis profiles, strict floating point, and optional peer data."""
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,14 @@ def strict_floats():
     """No operation may overflow, divide by zero, underflow or make a NaN unnoticed."""
     with np.errstate(all="raise"):
         yield
+
+
+@pytest.fixture(autouse=True)
+def no_figure_stays_open():
+    """matplotlib warns of more than twenty."""
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
 
 
 @pytest.fixture
