@@ -10,14 +10,6 @@ GRID = quant.QParams(np.array(0.5), bits=3, restricted=True)
 X = np.linspace(-2, 2, 81)
 
 
-@pytest.fixture(autouse=True)
-def _no_windows():
-    from matplotlib import pyplot
-
-    yield
-    pyplot.close("all")
-
-
 def test_a_staircase_is_x_on_the_grid_with_a_tick_for_each_code():
     ax = plot.staircase(GRID, X)
     itself, stairs = ax.get_lines()

@@ -9,14 +9,6 @@ pytest.importorskip("matplotlib", reason="pictures come with the notebooks extra
 WEIGHT = np.array([[0.5, -1.0], [0.25, 0.0], [-7.0, 3.0]])
 
 
-@pytest.fixture(autouse=True)
-def _no_windows():
-    from matplotlib import pyplot
-
-    yield
-    pyplot.close("all")
-
-
 def test_a_map_shows_the_matrix_white_at_zero():
     shown = plot.weight_map(WEIGHT).get_images()[0]
     np.testing.assert_array_equal(shown.get_array(), WEIGHT)

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from refvit.course.verdict import Verdict
+
 SILENT_SECONDS = 90.0  # without a verdict; the file itself has to run within them
 ROOT = str(Path(__file__).resolve().parents[2])  # where this refvit is
 START = """import pathlib, sys
@@ -65,10 +67,7 @@ def _judged(path: Path, wanted: Sequence[str]) -> tuple[dict[str, dict[str, Any]
 
 
 def _not_passed(exercise: str, fault: str) -> dict[str, Any]:
-    return {
-        "exercise": exercise, "passed": False, "cases": 0, "fault": fault, "found": "",
-        "expected": "", "diagnosis": "", "text": f"{exercise}: {fault}", "case": {},
-    }  # fmt: skip
+    return Verdict(exercise, False, 0, fault).to_json()
 
 
 def _lines(path: Path, wanted: Sequence[str]) -> tuple[list[dict[str, Any]], str]:

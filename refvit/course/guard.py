@@ -16,8 +16,8 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable
+from contextlib import redirect_stdout
 from typing import Any, TypeVar
 
 import numpy as np
@@ -99,7 +99,7 @@ def within_time(guard: Guard, work: Callable[[], Result], late: Callable[[], Res
             found.append(error)
 
     thread = threading.Thread(target=run, daemon=True)
-    with warnings.catch_warnings(), _own_stdout():
+    with warnings.catch_warnings(), redirect_stdout(sys.stdout):  # given back by a thread or not
         warnings.simplefilter("ignore")
         try:
             thread.start()
@@ -113,16 +113,6 @@ def within_time(guard: Guard, work: Callable[[], Result], late: Callable[[], Res
     if isinstance(outcome, BaseException):
         raise outcome
     return outcome
-
-
-@contextmanager
-def _own_stdout() -> Iterator[None]:
-    """Give stdout back in the end, also where a thread that was left has not."""
-    mine = sys.stdout
-    try:
-        yield
-    finally:
-        sys.stdout = mine
 
 
 def _wait(thread: threading.Thread, guard: Guard) -> None:

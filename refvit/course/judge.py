@@ -108,11 +108,11 @@ class Work:
 
     def shrink(self) -> None:
         """Look for a smaller case that fails, for a while."""
-        ends = time.process_time() + self.shrinking
+        ends = time.thread_time() + self.shrinking
         late = time.monotonic() + self.shrinking * PATIENCE
 
         def law(case: Case) -> None:
-            if time.process_time() > ends or time.monotonic() > late:
+            if time.thread_time() > ends or time.monotonic() > late:
                 raise Enough
             if self.fails(case):
                 raise Refused
