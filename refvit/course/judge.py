@@ -129,7 +129,9 @@ class Work:
         names = dict(zip(self.exercise.arguments(), case, strict=True))
         if fault == NOT_WRITTEN:  # in any case
             names = {}
-        return self._refused(fault, names, found, expected, printed, self.likeness(cases, case))
+        return self._refused(
+            fault, names, found, expected, printed, self.likeness([case, *cases[:COMPARED]])
+        )
 
     def _refused(
         self,
@@ -146,10 +148,9 @@ class Work:
             shown[1], like, printed, len(self.exercise.hints),
         )  # fmt: skip
 
-    def likeness(self, cases: Sequence[Case], smallest: Case, many: int = COMPARED) -> str:
-        """Return what the first named wrong answer that answers alike says, or ""; alike on
-        `smallest` and the first `many` cases."""
-        compared = [smallest, *cases[:many]]
+    def likeness(self, compared: Sequence[Case]) -> str:
+        """Return what the first named wrong answer says that answers alike in every case of
+        `compared`, or ""."""
         mine = [outcome(self.answer, case, self.guard) for case in compared]
         for wrong in self.exercise.wrong:
             if not wrong.equivalent and alike(self.exercise, mine, wrong.fn, compared, self.guard):
@@ -164,8 +165,7 @@ class Work:
         drawn_for = [case[1:] for case in cases]
         for faulty in tried.faulty:
             if not any(refuses(self.answer, faulty.fn, rest, self.guard) for rest in drawn_for):
-                compared = on_faulty(self.exercise, cases)
-                like = self.likeness(compared, cases[0], len(compared))
+                like = self.likeness([cases[0], *on_faulty(self.exercise, cases)])
                 case = self.telling(faulty.fn, drawn_for)
                 ends = "; it should not" if case else ""
                 fault = f"it holds for {faulty.name}, a function with {faulty.says}{ends}"

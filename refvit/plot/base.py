@@ -12,6 +12,8 @@ from typing import Any
 BLUE, GREY = "#0072b2", "#999999"
 PIXELS_PER_INCH = 90  # of pictures in notebooks
 LINES = (BLUE, "#d55e00", "#e69f00", "#009e73", "#cc79a7", "#56b4e9")
+MARKERS = "osD^vP"  # beside the colours, for who does not see them; and dashes
+DASHES = ("-", "--", "-.", ":", (0, (5, 1)))
 
 
 def axes(ax: Any = None) -> Any:

@@ -8,10 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refvit.plot.base import BLUE, GREY, LINES, axes
-
-MARKERS = "osD^vP"
-DASHES = ("-", "--", "-.", ":")
+from refvit.plot.base import BLUE, DASHES, GREY, LINES, MARKERS, axes
 
 
 def channels(

@@ -8,10 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refvit.plot.base import GREY, LINES, axes
+from refvit.plot.base import DASHES, GREY, LINES, MARKERS, axes
 from refvit.quant import Sensitivity
-
-MARKERS, DASHES = "osD^v", ("-", "--", "-.", ":", (0, (5, 1)))
 
 
 def accuracy_by_bits(

@@ -8,10 +8,8 @@ from typing import Any
 import numpy as np
 
 from refvit.autodiff import Var, backward
-from refvit.plot.base import BLUE, GREY, LINES, axes
+from refvit.plot.base import BLUE, DASHES, GREY, LINES, axes
 from refvit.quant import LearnedGrid, QParams, fake_quantize
-
-DASHES = ("-", "--", "-.", ":")
 
 
 def slopes(grid: QParams, axs: Sequence[Any]) -> Sequence[Any]:
