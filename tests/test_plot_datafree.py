@@ -13,12 +13,12 @@ pytest.importorskip("matplotlib", reason="pictures come with the notebooks extra
 HOME = Path(__file__).parents[1]
 
 
-def test_the_figures_that_notebook_08_calls_recorded_are_those_of_the_readme():
+def test_the_figures_that_notebook_08_calls_recorded_are_those_of_the_results():
     source = (HOME / "notebooks/source/08_data_free.py").read_text(encoding="utf-8")
     block = source[source.index("recorded = {") :]
     pairs = re.findall(r"\((\d+\.\d+), (\d+\.\d+)\)", block[: block.index("}")])
-    readme = (HOME / "README.md").read_text(encoding="utf-8")
-    rows = re.findall(r"\| (\d+\.\d+) %: .* \| (\d+\.\d+) % \|", readme)
+    results = (HOME / "weights/README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"\| (\d+\.\d+) %: .* \| (\d+\.\d+) % \|", results)
     assert len(pairs) == 4
     assert pairs == rows[:4]
 

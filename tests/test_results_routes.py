@@ -1,4 +1,4 @@
-"""The table of routes that is shipped: of the shipped weights, as the README shows it, and near."""
+"""The tables of routes that are shipped: of the shipped weights, as they are shown, and near."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from refvit.cells import model_digest
 from refvit.routes import Arrival, table
 
 ROOT = Path(__file__).parents[1]
-README = re.sub(r"[ ]+", " ", (ROOT / "README.md").read_text(encoding="utf-8"))
+RESULTS = re.sub(r"[ ]+", " ", (ROOT / "weights/README.md").read_text(encoding="utf-8"))
 NAMES = sorted(path.name.split(".")[0] for path in (ROOT / "weights").glob("*.routes.json"))
 MOST_LOST = {"vit": {"w4a4": 1, "w3a3": 4}, "deit": {"w4a4": 2, "w3a3": 6}}  # points, trained
 MOST_LOST["swin"] = MOST_LOST["deit"]
@@ -34,12 +34,12 @@ def test_a_table_is_of_the_model_that_is_shipped(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_readme_shows_it_row_by_row(name):
+def test_the_results_show_it_row_by_row(name):
     said = f"{name}: top-1 of 10,000 test images"
-    assert said in README
-    assert f"float {100 * stored(name)['float_top1']:.2f}" in README
+    assert said in RESULTS
+    assert f"float {100 * stored(name)['float_top1']:.2f}" in RESULTS
     for line in table(arrivals_of(name)).splitlines()[1:]:
-        assert re.sub(r"[ ]+", " ", line) in README, line
+        assert re.sub(r"[ ]+", " ", line) in RESULTS, line
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 
 import numpy as np
 import pytest
@@ -61,6 +62,19 @@ def test_a_teacher_is_the_file_that_is_shipped():
         if card["recipe"].get("teacher"):
             teacher = card_of(card["recipe"]["teacher"])
             assert card["teacher_sha256"] == teacher["sha256"]
+
+
+@pytest.mark.parametrize("name", refvit.shipped())
+def test_the_results_have_a_row_that_says_what_its_card_does(name):
+    text = (weights_folder() / "README.md").read_text(encoding="utf-8")
+    card = card_of(name)
+    row = re.search(rf"^\| `{name}` \|.*$", text, re.MULTILINE)[0]
+    assert f"{card['test_top1']:.2%} | {card['integer_w8a8_top1']:.2%}" in row.replace(" %", "%")
+    assert row.endswith(f"| {100 * card['integer_w8a8_same_class']:.1f} % |")
+    if card["recipe"]["images"] != 900_000:
+        assert f"{card['recipe']['images']:,} augmented" in row
+    count = sum(t.size for _, t in refvit.load(name).params.items())
+    assert f"{count:,} parameters" in row
 
 
 def test_all_weights_together_are_small():

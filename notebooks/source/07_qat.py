@@ -373,8 +373,8 @@ assert path > 1.2 * net
 
 # %% [markdown]
 # What damps them: a rate that falls, a running average of the weights, or a loss that pulls every
-# weight to the middle of its cell (`Learnable.damping`; Nagel et al. 2022, section 4.1). The README
-# has a table of what each is worth for this model.
+# weight to the middle of its cell (`Learnable.damping`; Nagel et al. 2022, section 4.1). A table
+# in `weights/README.md` has what each is worth for this model.
 #
 # ## What to remember
 #

@@ -344,7 +344,7 @@ assert right["noise"][1] > right["noise"][0] + 0.01
 # say it more surely. `tests/benchmarks/bench_datafree.py`
 # took 500 steps and 4,000 test images: min-max on 32 images with four seeds, and *reconstruction*,
 # which learns scales, weights and biases, on 128 images with two. These figures were recorded (in
-# `README.md`), not computed here:
+# `weights/README.md`), not computed here:
 
 # %%
 recorded = {  # top-1 in percent, w4a8: calibrated, reconstructed
