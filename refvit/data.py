@@ -14,18 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-LABELS = (
-    "disk",
-    "square",
-    "triangle",
-    "star",
-    "ring",
-    "cross",
-    "crescent",
-    "hexagon",
-    "heart",
-    "L",
-)
+LABELS = tuple("disk square triangle star ring cross crescent hexagon heart L".split())
 SIZE = 32
 DIFFICULTY = 0.25
 SPLITS = ("train", "test", "calibration")

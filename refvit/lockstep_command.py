@@ -8,8 +8,9 @@ from dataclasses import asdict
 from typing import Any
 
 from refvit.command import float_model
+from refvit.differences import Difference
 from refvit.integer import compile
-from refvit.lockstep import Difference, lockstep
+from refvit.lockstep import lockstep
 from refvit.quantize_command import add_options, simulated
 
 

@@ -1,23 +1,13 @@
 """Quantization: grids, recipes, calibration, and the simulated model."""
 
 from refvit.quant.adaround import adaround
-from refvit.quant.affine import (
-    Grid,
-    QParams,
-    asymmetric,
-    code_range,
-    covering,
-    dequantize,
-    fake_quantize,
-    grouped,
-    quantize,
-    symmetric,
-)
+from refvit.quant.affine import QParams, asymmetric, code_range, covering, grouped, symmetric
 from refvit.quant.bias_correction import correct_bias, mean_errors
 from refvit.quant.datafree import prior_labels, synthesize
 from refvit.quant.dynamic import DynamicGrid
 from refvit.quant.folding import ChannelRanges, Fold, channel_ranges, folds, rewrite
 from refvit.quant.gptq import gptq
+from refvit.quant.grid import Grid, dequantize, fake_quantize, quantize
 from refvit.quant.hessian import search_scales
 from refvit.quant.histogram import Histogram
 from refvit.quant.log2 import Log2Grid

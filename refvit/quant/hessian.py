@@ -21,7 +21,8 @@ from refvit.matching import expects, one_of
 from refvit.model import batched
 from refvit.models import workload_records
 from refvit.progress import track
-from refvit.quant.affine import Grid, QParams, fake_quantize
+from refvit.quant.affine import QParams
+from refvit.quant.grid import Grid, fake_quantize
 from refvit.quant.lsq import straight_through
 from refvit.quant.operands import Product, run, with_grids
 from refvit.quant.ptq import BIAS_BITS, QuantizedModel

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refvit.quant.affine import Grid, QParams
+from refvit.quant.affine import QParams
+from refvit.quant.grid import Grid
 
 FloatArray = NDArray[Any]
 POINTS = 8  # of a bin, at which an error is taken

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from refvit.autodiff.tape import unbroadcast, value_of, vjp_of
 from refvit.ops.functional import overridable
-from refvit.quant.affine import Grid, QParams
+from refvit.quant.affine import QParams
 from refvit.quant.dynamic import DynamicGrid
+from refvit.quant.grid import Grid
 from refvit.quant.log_sqrt2 import LogSqrt2Grid
 from refvit.quant.noisy import NoisyGrid
 from refvit.quant.ptf import PowerOfTwoFactor

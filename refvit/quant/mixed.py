@@ -20,7 +20,8 @@ from refvit.matching import expects
 from refvit.model import Model, batched
 from refvit.ops.taps import Tap, untouched
 from refvit.progress import Progress
-from refvit.quant.affine import Grid, QParams
+from refvit.quant.affine import QParams
+from refvit.quant.grid import Grid
 from refvit.quant.operands import linears
 from refvit.quant.packing import packed_bytes
 from refvit.quant.ptq import CALIBRATION_BATCH, weight_grid

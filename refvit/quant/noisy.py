@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 from refvit.matching import expects
 from refvit.models import workload_records
 from refvit.params import Params
-from refvit.quant.affine import Grid, QParams
+from refvit.quant.affine import QParams
 from refvit.quant.bias_correction import simulate
 from refvit.quant.folding import like, reads_channels, reads_padding
+from refvit.quant.grid import Grid
 from refvit.quant.ptq import QuantizedModel
 
 FloatArray = NDArray[Any]

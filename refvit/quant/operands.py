@@ -20,7 +20,8 @@ from refvit.ops import FloatOps, Tap
 from refvit.ops import functional as F
 from refvit.ops.taps import untouched
 from refvit.params import Params
-from refvit.quant.affine import Grid, QParams
+from refvit.quant.affine import QParams
+from refvit.quant.grid import Grid
 from refvit.quant.ptq import CALIBRATION_BATCH, QuantizedModel
 from refvit.quant.quantizers import FakeQuantize
 

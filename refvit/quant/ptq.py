@@ -20,8 +20,9 @@ from refvit.model import Model, batched
 from refvit.models import Config, workload_records
 from refvit.params import Params
 from refvit.progress import track
-from refvit.quant.affine import Grid, QParams, asymmetric, grouped, symmetric
+from refvit.quant.affine import QParams, asymmetric, grouped, symmetric
 from refvit.quant.dynamic import DynamicGrid
+from refvit.quant.grid import Grid
 from refvit.quant.histogram import Histogram
 from refvit.quant.log2 import Log2Grid
 from refvit.quant.log_sqrt2 import log_sqrt2

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from refvit.autodiff import value_of
 from refvit.params import Params
-from refvit.quant.affine import Grid, QParams
+from refvit.quant.affine import QParams
+from refvit.quant.grid import Grid
 from refvit.quant.lsq import LearnedGrid, LearnedScale, ScaledGrid, Straight
 from refvit.quant.operands import with_grids
 from refvit.quant.ptq import QuantizedModel

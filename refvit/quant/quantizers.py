@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from refvit.quant.affine import Rounds, fake_quantize
+from refvit.quant.grid import Rounds, fake_quantize
 
 
 class FakeQuantize:
