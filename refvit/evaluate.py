@@ -109,15 +109,7 @@ def evaluate(
     labels = ready.labels
     if len(labels) != len(source.labels):
         raise ValueError(f"the model has {len(labels)} classes, {source.name} {len(source.labels)}")
-    most = COUNT if count is None else count
-    confusion, high, agreed = np.zeros((len(labels),) * 2, np.int64), 0, 0
-    tasks = (Task(ready, exact, source, at, min(BATCH, most - at)) for at in range(0, most, BATCH))
-    bar = Progress(f"evaluate {engine}", most)
-    for found, truth, among5, same in _in_order(tasks, executor):
-        np.add.at(confusion, (truth, found), 1)
-        high, agreed = high + among5, agreed + same
-        bar.advance(len(truth), f"{np.trace(confusion) / max(1, confusion.sum()):.2%} right")
-    bar.close()
+    confusion, high, agreed = counted(ready, exact, source, count, executor, engine)
     total = int(confusion.sum())
     if total == 0:
         raise ValueError(f"{source.name} has no test images")
@@ -125,6 +117,28 @@ def evaluate(
         source.name, engine, total, float(np.trace(confusion)) / total, high / total,
         None if exact is None else agreed / total, confusion, labels,
     )  # fmt: skip
+
+
+def counted(
+    model: AnyModel,
+    exact: Model | None,
+    source: Source,
+    count: int | None,
+    executor: Executor | None,
+    engine: str,
+) -> tuple[NDArray[np.int64], int, int]:
+    """Return the confusion matrix [true, found] of the first `count` test images, how many of them
+    are among the best five, and for how many `exact` finds the same class."""
+    most = COUNT if count is None else count
+    confusion, high, agreed = np.zeros((len(source.labels),) * 2, np.int64), 0, 0
+    tasks = (Task(model, exact, source, at, min(BATCH, most - at)) for at in range(0, most, BATCH))
+    bar = Progress(f"evaluate {engine}", most)
+    for found, truth, among5, same in _in_order(tasks, executor):
+        np.add.at(confusion, (truth, found), 1)
+        high, agreed = high + among5, agreed + same
+        bar.advance(len(truth), f"{np.trace(confusion) / max(1, confusion.sum()):.2%} right")
+    bar.close()
+    return confusion, high, agreed
 
 
 def prepared(

@@ -47,16 +47,11 @@ def predict(model: Model | IntegerModel, image: Path, top: int) -> tuple[str, An
     logits = model(pixels)[0]
     scale = model.scale if isinstance(model, IntegerModel) else 1.0
     chance = softmax(logits[None] * scale)[0]
-    best = np.argsort(-logits, kind="stable")[:top]
     rows = [
-        {
-            "label": model.labels[k],
-            "index": int(k),
-            "probability": float(chance[k]),
-            "logit": logits[k].item(),
-        }
-        for k in best
-    ]
+        {"label": model.labels[k], "index": int(k), "probability": float(chance[k]),
+         "logit": logits[k].item()}
+        for k in np.argsort(-logits, kind="stable")[:top]
+    ]  # fmt: skip
     kind = "integer-only" if isinstance(model, IntegerModel) else "float"
     lines = [
         f"{row['label']:>16}  {row['probability']:6.1%}  {'#' * round(30 * row['probability'])}"

@@ -68,12 +68,7 @@ def read_engine(path: Path) -> dict[str, Any]:
     tensors, meta = read_tensors(path)
     if meta.get("format") != FORMAT:
         raise ValueError(f"{str(path)!r} is not an integer artefact of refvit")
-    version = parse_metadata(path, meta, ("specification",))["specification"]
-    if version != SPECIFICATION or not isinstance(version, int):
-        newer = isinstance(version, int) and version > SPECIFICATION
-        mend = "update refvit" if newer else "compile the model again"
-        found = f"{str(path)!r} follows specification {version!s:.20}"
-        raise ValueError(f"{found}, this refvit knows {SPECIFICATION}; {mend}")
+    check_version(path, parse_metadata(path, meta, ("specification",))["specification"])
     if meta.get("seal") != seal(meta):
         raise ValueError(f"{str(path)!r} was changed: its metadata are not those that were sealed")
     about = parse_metadata(path, meta, tuple(KEYS))
@@ -95,6 +90,15 @@ def read_engine(path: Path) -> dict[str, Any]:
         **{key: about[key] for key in ("recipe", "kernels", "scales", "widths", "provenance")},
         "digest": about["digest"],
     }
+
+
+def check_version(path: Path, version: Any) -> None:
+    """Raise ValueError, with the cure, for a specification that is not this refvit's."""
+    if version != SPECIFICATION or not isinstance(version, int):
+        newer = isinstance(version, int) and version > SPECIFICATION
+        mend = "update refvit" if newer else "compile the model again"
+        found = f"{str(path)!r} follows specification {version!s:.20}"
+        raise ValueError(f"{found}, this refvit knows {SPECIFICATION}; {mend}")
 
 
 def unpacked(tensors: Tensors, widths: Mapping[str, Any], config: Config) -> Tensors:

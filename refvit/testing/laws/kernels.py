@@ -117,6 +117,24 @@ def to_an_end(codes: IntArray, bits: int) -> IntArray:
     return np.asarray(wide + (up if up else lo - wide.min())).astype(codes.dtype)
 
 
+def gelu_of(
+    trial: Trial, case: Case, ends: tuple[int, int], out_scale: float, tolerance: float
+) -> int:
+    """Return the answer for the one code of `case`; refuse one that is off by more than clause 4.2
+    allows, or does not saturate at `ends`."""
+    (lo, hi), codes, scale = ends, case["codes"], case["scale"]
+    got, step = scaled(trial, case, codes, out_scale)
+    x = int(codes[0]) * scale
+    exact = x / 2 * (1 + math.erf(x / math.sqrt(2))) / step
+    if x == 0:
+        trial.agree("GELU(0) = 0", case, 0, got)
+    within = 0.5 + (tolerance - lo * scale * 2.0**-12) / step
+    law = f"within {within:.4g} codes of the exact GELU"
+    law = law if lo < exact < hi else f"saturation at {lo} and {hi}"
+    trial.agree(law, case, min(max(exact, lo), hi), got, within)
+    return int(got[0])
+
+
 def gelu(
     fn: Callable[[IntArray], Answer],
     scale: float,
@@ -140,18 +158,8 @@ def gelu(
     dtype, known = code_dtype(lo, hi), dict[int, int]()
 
     def alone(code: int) -> int:
-        codes = np.array([code], dtype)
-        case = {"codes": codes, "scale": scale}
-        got, step = scaled(trial, case, codes, out_scale)
-        x = code * scale
-        exact = x / 2 * (1 + math.erf(x / math.sqrt(2))) / step
-        if code == 0:
-            trial.agree("GELU(0) = 0", case, 0, got)
-        within = 0.5 + (tolerance - lo * scale * 2.0**-12) / step
-        law = f"within {within:.4g} codes of the exact GELU"
-        law = law if lo < exact < hi else f"saturation at {lo} and {hi}"
-        trial.agree(law, case, min(max(exact, lo), hi), got, within)
-        return int(got[0])
+        case = {"codes": np.array([code], dtype), "scale": scale}
+        return gelu_of(trial, case, (lo, hi), out_scale, tolerance)
 
     def law(codes: IntArray) -> None:
         distinct = sorted(set(codes.ravel().tolist()), key=abs)
