@@ -205,11 +205,10 @@ def difference(found: dict[str, Any], about: dict[str, Any]) -> str | None:
             return f"holds results of when recipe {name!r} said something else"
     for route, asked in about.get("routes", {}).items():
         held = found["routes"].get(route, asked)
-        for part in asked:
-            if held.get(part) != asked[part]:
-                return (
-                    f"holds results of {route} on {part} {held.get(part)}, asked are {asked[part]}"
-                )
+        for part in held | asked:
+            old, new = held.get(part), asked.get(part)
+            if old != new:
+                return f"holds results of {route} on {part} {old}, asked are {new}"
     return None
 
 

@@ -92,9 +92,15 @@ def on_grid(quantizer: str, most: int, signed: bool = False, wide: bool = False)
     return change
 
 
-def if_linear(change: Change) -> Change:
-    """Return `change` of what is on a linear grid; what a recipe puts on another stays there."""
-    return lambda spec: change(spec) if spec.quantizer == "linear" else spec
+def if_plain(change: Change) -> Change:
+    """Return `change` of what is on a linear grid with zero for its middle that calibration finds;
+    what a recipe puts on another, an asymmetric or a dynamic one, stays there."""
+
+    def only(spec: Spec) -> Spec:
+        plain = spec.quantizer == "linear" and spec.symmetric and not spec.dynamic
+        return change(spec) if plain else spec
+
+    return only
 
 
 def minmax(model: Model, pixels: Pixels, recipe: Recipe) -> QuantizedModel:
@@ -175,10 +181,10 @@ def ptq4vit(model: Model, pixels: Pixels, recipe: Recipe) -> QuantizedModel:
 def fitted(model: Model, pixels: Pixels, recipe: Recipe) -> QuantizedModel:
     """Put together: RepQ-ViT's reparameterisation, at 4 bits and fewer powers of the root of two
     for probabilities and PTQ4ViT's twin steps after GELU unless the recipe itself names a grid
-    that is not linear, least square errors."""
+    that is not linear, symmetric and static, least square errors."""
     chosen = changed(resolved(model, recipe), "*", watched("mse"))
-    chosen = changed(chosen, SOFTMAX, if_linear(on_grid("log_sqrt2", FEW)))
-    chosen = changed(chosen, GELU, if_linear(on_grid("twin", FEW, signed=True)))
+    chosen = changed(chosen, SOFTMAX, if_plain(on_grid("log_sqrt2", FEW)))
+    chosen = changed(chosen, GELU, if_plain(on_grid("twin", FEW, signed=True)))
     return quantize_model(reparameterise(model, pixels), pixels, chosen)
 
 

@@ -76,7 +76,7 @@ class AdamW:
                 p = p * kind(1 - rate * self.decay)
             move = kind(rate / unbias1) * m / (np.sqrt(v / kind(unbias2)) + kind(self.eps))
             params[name], first[name], second[name] = p - move, m, v
-        # Early on the average is over few steps, so that the start is forgotten (Izmailov 2018).
+        # Early on the average is over few steps, so that the start is forgotten.
         keep = min(self.ema, step / (step + 10))
         average = {
             name: kept + (params[name] - kept) * kept.dtype.type(1 - keep)

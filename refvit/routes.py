@@ -15,7 +15,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,13 +35,16 @@ from refvit.quant import QuantizedModel
 from refvit.quant.recipe import recipe as find_recipe
 from refvit.sources import Folder, Source, pixels_of
 from refvit.train_from import learn
+from refvit.train_inputs import teacher_digest
 from refvit.train_recipe import TrainRecipe
+from refvit.train_state import seconds_in
 
 RECIPES = ("w8a8", "w4a8", "w4a4", "w3a3")
 LONGER = 4
 TRAINED = ("qat", "qat-long")
 DATA_FREE = ("data-free", "data-free-tuned")
 USUAL = ("ptq", "qat", "data-free", "data-free-tuned")
+DECIDED = ("model", "data", "pool", "labels", "difficulty", "start", "qat")  # by the table
 
 
 @dataclass(frozen=True)
@@ -80,23 +83,36 @@ def ptq(model: Model, source: Source, recipe: str, means: Means) -> QuantizedMod
     return best(model, _real(model, source, means), find_recipe(recipe))
 
 
-def qat(model: Model, source: Source, recipe: str, means: Means) -> QuantizedModel:
+def qat(
+    model: Model, source: Source, recipe: str, means: Means, route: str = "qat"
+) -> QuantizedModel:
     """Trained on with labels, on grids that learn."""
-    training = TrainRecipe(**{**means.training, "start": model.source, "qat": recipe})
-    if means.state is None:
-        return learn(model, source, training)
-    name = f"{means.state.name}.{Path(recipe).stem}.{training.images}.state"
-    state = means.state.with_name(name)
+    training = training_of(means, route, model.source or "a model in memory", recipe)
+    state = state_of(means, route, recipe)
     learned = learn(model, source, training, state)
-    state.unlink(missing_ok=True)
+    if state is not None:
+        state.unlink(missing_ok=True)
     return learned
 
 
 def qat_long(model: Model, source: Source, recipe: str, means: Means) -> QuantizedModel:
     """The same on four times the images: few bits need more of them."""
-    images = LONGER * means.training.get("images", TrainRecipe.images)
-    longer = {**means.training, "images": images}
-    return qat(model, source, recipe, replace(means, training=longer))
+    return qat(model, source, recipe, means, "qat-long")
+
+
+def training_of(means: Means, route: str, start: str, recipe: str) -> TrainRecipe:
+    """Return how a route that trains does it."""
+    training = TrainRecipe(**{**means.training, "start": start, "qat": recipe})
+    longer = LONGER if route == "qat-long" else 1
+    return replace(training, images=longer * training.images)
+
+
+def state_of(means: Means, route: str, recipe: str) -> Path | None:
+    """Return where a training keeps what it resumes from, a file for each of the table's cells."""
+    if means.state is None or route not in TRAINED:
+        return None
+    said = digest(find_recipe(recipe).to_toml().encode())[:8]
+    return means.state.with_name(f"{means.state.name}.{route}.{Path(recipe).stem}.{said}.state")
 
 
 def data_free(model: Model, source: Source, recipe: str, means: Means) -> QuantizedModel:
@@ -132,8 +148,9 @@ def _made(means: Means) -> NDArray[Any]:
 
 
 def arrival(model: Model, source: Source, route: str, recipe: str, *, means: Means) -> Arrival:
-    """Return one cell: take the route, then test what is simulated and what is compiled."""
-    began = time.monotonic()
+    """Return one cell: take the route, then test what is simulated and what is compiled. Its
+    minutes are those of a training that was stopped as well."""
+    began = time.monotonic() - seconds_in(state_of(means, route, recipe))
     quantized = ROUTES[route](model, source, recipe, means)
     minutes = (time.monotonic() - began) / 60
     found = evaluate(quantized, source, means.count)
@@ -192,7 +209,9 @@ def said_of(means: Means, route: str) -> dict[str, Any]:
     if route == "ptq":
         return {"calibration": means.calibration}
     if route in TRAINED:
-        return dict(means.training)
+        training = training_of(means, route, "any", RECIPES[0])
+        said = {key: value for key, value in asdict(training).items() if key not in DECIDED}
+        return said | {"teacher_digest": teacher_digest(training)}
     made = _made(means)
     return {"made": digest(np.ascontiguousarray(made).tobytes()), "images": len(made)}
 

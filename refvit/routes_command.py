@@ -18,6 +18,7 @@ from refvit.files import read_json, writable
 from refvit.model import Model
 from refvit.routes import (
     DATA_FREE,
+    DECIDED,
     RECIPES,
     ROUTES,
     TRAINED,
@@ -28,11 +29,10 @@ from refvit.routes import (
     table,
 )
 from refvit.sources import parse_source, pixels_of
-from refvit.synthesize_command import CARD
+from refvit.synthesize_command import CARD, pixel_digest
 from refvit.train_recipe import TrainRecipe, read_recipe
 
 CALIBRATION = 1024
-DECIDED = ("model", "data", "pool", "labels", "difficulty", "start", "qat")
 
 
 def add_routes(parser: argparse.ArgumentParser) -> None:
@@ -102,11 +102,13 @@ def training_of(args: argparse.Namespace) -> dict[str, Any]:
 def made_by(model: Model, folder: Path) -> NDArray[Any]:
     """Return the pixels of the images in a folder that `refvit synthesize` wrote for `model`;
     ValueError for any other folder."""
-    card = folder / CARD
-    if not card.is_file() or read_json(card).get("digest") != model_digest(model):
-        raise ValueError(
-            f"{str(folder)!r} does not hold images that this model made; make them with refvit "
-            "synthesize MODEL --out DIR"
-        )
-    source = parse_source(f"folder:{folder}", model.labels)
-    return pixels_of(model.preprocess, source.test(0, sys.maxsize)[0])
+    card = read_json(folder / CARD) if (folder / CARD).is_file() else {}
+    if card.get("digest") == model_digest(model):
+        source = parse_source(f"folder:{folder}", model.labels)
+        pixels = pixels_of(model.preprocess, source.test(0, sys.maxsize)[0])
+        if card.get("pixels") == pixel_digest(pixels):
+            return pixels
+    raise ValueError(
+        f"{str(folder)!r} does not hold images as this model made them; make them with refvit "
+        "synthesize MODEL --out DIR"
+    )

@@ -23,7 +23,7 @@ from PIL import Image, ImageDraw
 import refvit
 from refvit.cells import model_digest
 from refvit.command import float_model
-from refvit.files import new_directory, whole_directory
+from refvit.files import digest, new_directory, whole_directory
 from refvit.model import Model, batched
 from refvit.quant import prior_labels, synthesize
 from refvit.quant.datafree import BATCH, STEPS, patch_entropy, valid
@@ -55,7 +55,8 @@ def run_synthesize(args: argparse.Namespace) -> tuple[str, Any]:
     names = names_of(labels, model.labels)
     about = {
         "model": args.model, "digest": model_digest(model), "count": args.count,
-        "seed": args.seed, "steps": args.steps, "batch": args.batch, "worth": args.entropy,
+        "seed": args.seed, "steps": args.steps, "batch": args.batch, "entropy_weight": args.entropy,
+        "pixels": pixel_digest(pixels),
         "refvit": refvit.__version__,
         **measured(model, pixels, labels),
     }  # fmt: skip
@@ -96,9 +97,14 @@ def measured(model: Model, pixels: NDArray[Any], labels: NDArray[np.int64]) -> d
     taken = np.concatenate([logits.argmax(1) for _, logits in parts])
     return {
         "as_meant": float(np.mean(taken == labels)),
-        "entropy": float(np.mean([entropy for entropy, _ in parts])),
+        "entropy": float(np.average([e for e, _ in parts], weights=[len(y) for _, y in parts])),
         "entropy_of_noise": float(patch_entropy(model, valid(model.preprocess, noise))[0]),
     }
+
+
+def pixel_digest(pixels: NDArray[Any]) -> str:
+    """Return a digest of images [n, C, H, W], whatever their order."""
+    return digest(*sorted(np.ascontiguousarray(image).tobytes() for image in pixels))
 
 
 def write(

@@ -32,10 +32,18 @@ from refvit.params import Params
 from refvit.progress import Progress
 from refvit.sources import Source
 from refvit.train_recipe import TrainRecipe
-from refvit.train_state import restored, save
+from refvit.train_state import restored, save, seconds_in
 
 Arrays = dict[str, NDArray[Any]]
-Teacher = Callable[[NDArray[np.uint8]], NDArray[Any]]  # images [n, H, W, C] -> logits
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """What is learned from: logits [n, classes] of images [n, H, W, C] uint8, and a digest of the
+    model that gives them."""
+
+    logits: Callable[[NDArray[np.uint8]], NDArray[Any]]
+    digest: str = ""
 
 
 class Batch(NamedTuple):
@@ -72,13 +80,15 @@ class Student:
     """What learns: a configuration, what its tensors are at first, and the tap that its forward
     has, made of them as they are now; how it wants its images, if not as all that is trained here
     does; and what its tensors cost besides the loss of their logits, given their tap and the share
-    of the training, 0 to 1, that is over."""
+    of the training, 0 to 1, that is over; and the
+    recipe of the grids that it learns on, in words, as those that learn nothing are no tensors."""
 
     config: Config
     tensors: Arrays
     tap: Callable[[Mapping[str, Any]], Tap] = lambda leaves: untouched
     preprocess: Preprocess | None = None
     penalty: Callable[[Mapping[str, Any], Any, float], Any] | None = None
+    grids: str = ""
 
 
 def gradients(
@@ -133,13 +143,14 @@ def batches(
     def draw(step: int) -> Batch:
         images, labels = source.train(step * recipe.batch, recipe.batch, recipe.seed)
         images, targets = augment(images, labels, classes, asked, [recipe.seed, step])
-        taught = None if teacher is None else teacher(images)
+        taught = None if teacher is None else teacher.logits(images)
         return Batch(preprocess.normalise(images), targets, taught)
 
     with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(draw, first)
-        for step in range(first, recipe.steps):
-            ready, coming = coming, pool.submit(draw, step + 1)
+        coming = [pool.submit(draw, step) for step in range(first, recipe.steps)[:1]]
+        for step in range(first + 1, recipe.steps + 1):
+            ready = coming.pop()
+            coming += [pool.submit(draw, step)] if step < recipe.steps else []
             yield ready.result()
 
 
@@ -160,10 +171,11 @@ def train(
     images or what began otherwise, or if the loss stops being finite. The file is replaced
     atomically every `save_every` seconds and when interrupted, always with a whole step.
     """
-    student = student or newborn(recipe)
-    begins = digest(source.name.encode(), *(t.tobytes() for t in student.tensors.values()))
+    student = student or initial_student(recipe)
+    begins = begins_with(source, student, teacher)
     state = kept = restored(recipe, student.tensors, path, begins)
     saved = time.monotonic()
+    began = saved - seconds_in(path)
     try:
         with closing(steps_of(recipe, student, source, teacher, state)) as steps:
             for after, loss in steps:
@@ -172,12 +184,19 @@ def train(
                     raise ValueError(f"the loss is {loss} after step {kept.step}; lower the rate")
                 state = after
                 if time.monotonic() - saved >= save_every:
-                    save(recipe, state, path, begins)
+                    save(recipe, state, path, begins, time.monotonic() - began)
                     kept, saved = state, time.monotonic()
     finally:
         if state is not kept:
-            save(recipe, state, path, begins)
+            save(recipe, state, path, begins, time.monotonic() - began)
     return Params(state.average or state.params)
+
+
+def begins_with(source: Source, student: Student, teacher: Teacher | None) -> str:
+    """Return a digest of what a run begins with besides its recipe: where its images are from, what
+    learns, on which grids, and from whom."""
+    words = "\0".join((source.name, student.grids, teacher.digest if teacher else ""))
+    return digest(words.encode(), *(tensor.tobytes() for tensor in student.tensors.values()))
 
 
 def steps_of(
@@ -207,17 +226,18 @@ def steps_of(
 def advanced(
     recipe: TrainRecipe, student: Student, state: TrainState, batch: Batch, pool: Executor
 ) -> tuple[TrainState, float, float]:
-    """Return the state after one more step, the loss that led to it, and the share of the batch
-    that was classified rightly."""
+    """Return the state after one more step, the loss that led to it, which is no number where its
+    gradients are none, and the share of the batch that was classified rightly."""
     done = state.step / recipe.steps
     grads, loss, right = sharded_gradients(recipe, student, state.params, batch, pool, done)
-    grads, _ = clip_by_global_norm(grads, recipe.clip)
+    grads, norm = clip_by_global_norm(grads, recipe.clip)
+    loss = loss if math.isfinite(norm) else math.nan
     rate = warmup_cosine(state.step, recipe.steps, recipe.warmup, recipe.rate)
     optimiser = AdamW(decay=recipe.decay, ema=recipe.ema)
     return optimiser.update(state, grads, rate), loss, right
 
 
-def newborn(recipe: TrainRecipe) -> Student:
+def initial_student(recipe: TrainRecipe) -> Student:
     """Return the recipe's model at random weights."""
     return Student(recipe.config, dict(random_params(recipe.config, recipe.seed).items()))
 

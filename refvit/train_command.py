@@ -75,7 +75,7 @@ def run_train(args: argparse.Namespace) -> tuple[str, Any]:
         warnings.simplefilter("ignore", RuntimeWarning)
         if not recipe.start:
             return run_new(recipe, args, name, given)
-        recipe = replace(recipe, data="idx" if args.data else "shapes10")
+        recipe = replace(recipe, data="idx" if args.data else recipe.data)
         data = " --data DIR" if args.data else ""
         test = "" if args.test == EVALUATION else f" --test {args.test}"
         return run_from(recipe, args, {
@@ -103,8 +103,10 @@ def check_out(out: Path, recipe: TrainRecipe) -> None:
     if out.suffix != ".safetensors":
         raise ValueError(f"--out names a .safetensors file, got {str(out)!r}")
     for name in filter(None, (recipe.start, recipe.teacher)):
-        if out.exists() and find_model(name).resolve() == out.resolve():
-            raise ValueError(f"--out {str(out)!r} is the model that is read; name a new file")
+        read = find_model(name).resolve()
+        if read == out.resolve() or read == out.resolve().parent:
+            where = "is" if read.is_file() else "lies in the directory of"
+            raise ValueError(f"--out {str(out)!r} {where} the model that is read; name a new file")
     out.parent.mkdir(parents=True, exist_ok=True)
     for path in (out, out.with_suffix(".json"), state_of(out)):
         writable(path)

@@ -8,6 +8,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from refvit.sources import Source, pixels_of
 from refvit.train import Student, Teacher, train
 from refvit.train_inputs import source_of, start_of, state_of, teacher_of
 from refvit.train_recipe import TrainRecipe
+from refvit.train_state import seconds_in
 
 
 def run_from(
@@ -35,7 +37,8 @@ def run_from(
     model = start_of(recipe)
     source, out = source_of(recipe, args.data, model.config, model.labels), args.out
     teacher, taught_by = teacher_of(recipe, model.config, model)
-    state, began = state_of(out), time.monotonic()
+    state = state_of(out)
+    began = time.monotonic() - seconds_in(state)
     run = learn if recipe.qat else tuned
     learned: Model | QuantizedModel = run(model, source, recipe, state, teacher)
     minutes = round((time.monotonic() - began) / 60, 1)
@@ -79,7 +82,8 @@ def learn(
     pixels = pixels_of(model.preprocess, source.calibration(recipe.calibration))
     start = Learnable(method(recipe.method)(model, pixels, find_recipe(recipe.qat)))
     compile(start.start)  # what the engine refuses is refused before it is trained
-    student = student_of(start, model, recipe.damping)
+    grids = find_recipe(recipe.qat).to_toml()
+    student = replace(student_of(start, model, recipe.damping), grids=grids)
     teacher = teacher or teacher_of(recipe, model.config, model)[0]
     return start.settled(dict(train(recipe, state, source, teacher, student=student).items()))
 

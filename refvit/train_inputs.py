@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import refvit
+from refvit.cells import model_digest
 from refvit.checkpoints import find_model, load_model
 from refvit.model import Model
 from refvit.models import Config
@@ -59,7 +60,7 @@ def source_of(
 def teacher_of(
     recipe: TrainRecipe, student: Config, start: Model | None = None
 ) -> tuple[Teacher | None, dict[str, Any]]:
-    """Return the teacher as a function of images, and what the card says of it.
+    """Return the teacher, and what the card says of it.
 
     It is the one that the recipe names; of quantization-aware training without one, the float model
     `start`. ValueError if it reads other images or classes than the student.
@@ -80,7 +81,12 @@ def teacher_of(
     def teach(images: NDArray[np.uint8]) -> NDArray[Any]:
         return model(model.preprocess.normalise(images))
 
-    return teach, about
+    return Teacher(teach, model_digest(model)), about
+
+
+def teacher_digest(recipe: TrainRecipe) -> str:
+    """Return a digest of the teacher that a recipe names, none if it names none."""
+    return model_digest(load_model(find_model(recipe.teacher))) if recipe.teacher else ""
 
 
 def _reads(config: Config) -> tuple[Any, ...]:

@@ -77,8 +77,11 @@ class TrainRecipe:
         for names, used, by in (
             (("model", "labels"), not self.start, "begins anew; what --from names has its own"),
             (("damping", "method", "calibration"), self.qat, "quantizes; name a recipe with --qat"),
-            (("distill", "temperature"), self.teacher or self.qat,
+            (("distill", "alpha", "temperature"), self.teacher or self.qat,
              "learns from a teacher; name one with --teacher, or a recipe with --qat"),
+            (("temperature",), self.distill == "soft", "distils softly; say distill soft"),
+            (("labels",), self.data == "idx", "reads IDX files; shapes10 has its own"),
+            (("difficulty",), self.data == "shapes10", "draws shapes10; IDX files are as they are"),
         ):  # fmt: skip
             for name in names:
                 value = getattr(self, name)

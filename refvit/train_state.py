@@ -57,12 +57,24 @@ def _difference(recipe: TrainRecipe, said: str) -> str | None:
     return "its " + ", ".join(parts) if parts else None
 
 
-def save(recipe: TrainRecipe, state: TrainState, path: Path | None, begins: str) -> None:
-    """Write a state whole or not at all: tensors by part and name, and whose they are."""
+def seconds_in(path: Path | None) -> float:
+    """Return how long the training in a state has taken, 0 where there is none."""
+    if path is None or not path.exists():
+        return 0.0
+    said = read_tensors(path, only=())[1].get("seconds", "0")
+    return float(said) if said.replace(".", "", 1).isdigit() else 0.0
+
+
+def save(
+    recipe: TrainRecipe, state: TrainState, path: Path | None, begins: str, seconds: float = 0.0
+) -> None:
+    """Write a state whole or not at all: tensors by part and name, whose they are, and how many
+    seconds of training led to it."""
     if path is None:
         return
     kept = (state.params, state.first, state.second, state.average)
     parts = zip(PARTS, kept, strict=True)
     flat = {f"{kind}/{name}": tensor for kind, part in parts for name, tensor in part.items()}
     said = {"recipe": json.dumps(asdict(recipe)), "step": str(state.step), "begins": begins}
+    said["seconds"] = f"{seconds:.1f}"
     write_tensors(path, flat, said)

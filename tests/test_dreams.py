@@ -36,7 +36,7 @@ def test_two_rounds_of_adam_each_rise_and_fall(config, peak, monkeypatch):
 
     monkeypatch.setattr(AdamW, "update", update)
     monkeypatch.setattr(D, "drawn_move", lambda *a: reaches.append(a[2]) or move(*a))
-    D.dreamt(random_model(config), np.array([0, 1]), np.random.default_rng(0), 21)
+    D.optimised(random_model(config), np.array([0, 1]), np.random.default_rng(0), 21)
     assert {how for how, *_ in seen} == {AdamW(decay=0.0, beta1=0.5, beta2=0.9)}
     rates = [rate for _, rate, _ in seen]
     for half in (rates[:10], rates[10:]):
@@ -69,7 +69,7 @@ def test_every_step_is_the_objective_of_moved_pixels_and_of_its_batch(monkeypatc
     monkeypatch.setattr(D, "objective", lambda *a: asked.append(a) or objective(*a))
     monkeypatch.setattr(D, "moved", lambda p, *m: moves.append(m) or moved(p, *m))
     for seed in range(8):
-        D.dreamt(model, np.array([seed % 5]), np.random.default_rng(seed), 4, 0.75)
+        D.optimised(model, np.array([seed % 5]), np.random.default_rng(seed), 4, 0.75)
     unit = D.smooth_scale(model.preprocess, (1, 3, 8, 12))
     wanted = np.array([a[3] for a in asked]).reshape(8, 4) / unit
     assert np.all(wanted == wanted[:, :1])
@@ -85,11 +85,11 @@ def test_every_step_is_the_objective_of_moved_pixels_and_of_its_batch(monkeypatc
 def test_batches_begin_from_noise_of_their_own_and_share_out_the_labels(monkeypatch):
     model, given = random_model(VIT), []
 
-    def dreamt(model, labels, rng, steps, entropy, advance):
+    def optimised(model, labels, rng, steps, entropy, advance):
         given.append((labels.tolist(), rng.standard_normal(), steps, entropy))
         return np.zeros((len(labels), 3, 8, 12), np.float32)
 
-    monkeypatch.setattr(D, "dreamt", dreamt)
+    monkeypatch.setattr(D, "optimised", optimised)
     for seed in (3, 4):
         synthesize(model, 7, seed, steps=6, batch=3, entropy=0.5)
         each = [labels for labels, *_ in given[-3:]]

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from refvit.autodiff import Var, backward
@@ -32,9 +32,13 @@ reals = st.floats(-20, 20, allow_nan=False).filter(lambda v: v == 0 or abs(v) > 
 lists = st.lists(st.one_of(halves, reals), min_size=1, max_size=12)
 
 
-@given(u=lists, bits=st.integers(2, 5), signed=st.booleans(), step=st.floats(0.01, 10))
+powers = st.sampled_from([0.125, 0.5, 1.0, 4.0])  # x / step is exact, so at an end it is the end
+
+
+@given(u=lists, bits=st.integers(2, 5), signed=st.booleans(), step=powers)
+@example(u=[3.0, -4.0, 3.5], bits=3, signed=True, step=0.5)
 def test_lsq_is_its_formula(u, bits, signed, step):
-    """Esser et al. 2020, equations 3 and 5, element by element."""
+    """Esser et al. 2020, equations 3 and 5, element by element; at an end all is the step's."""
     q = QParams(step, bits, signed)
     x = np.array(u) * step
     weights = np.arange(1.0, len(x) + 1)
@@ -49,14 +53,12 @@ def test_lsq_is_its_formula(u, bits, signed, step):
         wanted_step += weight * (
             np.rint(scaled) - scaled if inside else np.clip(scaled, q.lo, q.hi)
         )
-    near_end = np.isclose(x / step, q.lo, rtol=1e-12) | np.isclose(x / step, q.hi, rtol=1e-12)
-    np.testing.assert_array_equal(dx[~near_end], np.array(wanted_x)[~near_end])
-    if not near_end.any():
-        assert dstep == pytest.approx(wanted_step, abs=1e-9 * weights.sum())
+    np.testing.assert_array_equal(dx, np.array(wanted_x))
+    assert dstep == pytest.approx(wanted_step, abs=1e-9 * weights.sum())
     assert np.array_equal(lsq(x, np.array(step), None, q.lo, q.hi, 1.0), fake_quantize(x, q))
 
 
-@given(u=lists, step=st.floats(0.05, 5), zero=st.floats(-3, 10))
+@given(u=lists, step=st.floats(0.05, 5), zero=st.floats(0, 7))
 def test_lsq_plus_gives_to_the_zero_point_what_is_clipped(u, step, zero):
     """Bhalgat et al. 2020, equation 4 with the offset b = -z step: 0 inside, -step where x is
     clipped; of the step rint(u) - u inside, else the end. And the forward is `QParams`."""
@@ -76,6 +78,28 @@ def test_lsq_plus_gives_to_the_zero_point_what_is_clipped(u, step, zero):
     assert dstep == pytest.approx((weights * each).sum(), abs=1e-9 * weights.sum())
     grid = QParams(step, 3, signed=False, zero_point=whole)
     assert np.array_equal(lsq(x, np.array(step), np.array(zero), 0, 7, 1.0), fake_quantize(x, grid))
+
+
+@given(u=lists, step=powers, zero=st.one_of(st.floats(-40, -0.01), st.floats(7.01, 40)))
+def test_a_zero_point_beyond_its_codes_stays_where_it_is(u, step, zero):
+    """Its value in the forward is that of the nearest code, whatever it does."""
+    leaves = np.array(u) * step, np.array(step), np.array(zero)
+    *_, dzero = grads_of(1.0, *leaves, run=lambda v, s, z: lsq(v, s, z, 0, 7, 1.0))
+    assert dzero == 0
+
+
+@given(u=st.lists(st.floats(-1, 1), min_size=1, max_size=12), step=st.floats(0.5, 2))
+def test_on_32_bits_a_learned_grid_is_the_identity(u, step):
+    """In value and in gradient, to the precision of its step; the largest value is at the end."""
+    x = np.array(u)
+    grid = QParams(step * 2.0**-31, 32)
+    learned = Var(grid.scale), Var(x)
+    out = LearnedGrid(grid, learned[0]).round(learned[1])
+    assert np.abs(out.value - x)[np.abs(x) < 0.99 * step].max(initial=0) <= grid.scale / 2
+    weights = np.arange(1.0, len(x) + 1)
+    backward(np.sum(out * weights))
+    inside = np.abs(x) < 0.99 * step
+    assert np.array_equal(learned[1].grad[inside], weights[inside])
 
 
 @given(st.floats(0.1, 2), st.integers(-8, 7))

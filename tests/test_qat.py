@@ -190,18 +190,53 @@ def test_a_bias_settles_on_the_product_of_the_steps_that_were_learned(model, pix
         assert not np.allclose(grids[f"{site}.bias"].scale, first[f"{site}.bias"].scale, rtol=0.01)
 
 
-@pytest.mark.parametrize("recipe", [PRESETS["w4a4"], CROWDED])
-def test_every_step_is_learned(model, pixels, recipe):
+BEHIND_THE_LOSS = {"heads@step", "heads_mean@step"}  # of a distilled model, whose heads learn apart
+
+
+@pytest.mark.parametrize("name", ["nano_vit", "nano_deit", "nano_swin"])
+@pytest.mark.parametrize("recipe", ["w4a4", CROWDED])
+def test_every_step_is_learned(name, pixels, recipe):
+    if name == "nano_swin" and recipe is CROWDED:
+        recipe = PRESETS["w3a3"]  # its own sites; CROWDED names those of the ViT
+    model = refvit.load(name)
+    recipe = PRESETS[recipe] if isinstance(recipe, str) else recipe
+    if name == "nano_deit":
+        recipe = replace(recipe, table={**recipe.table, "*": Spec(8)})
     learnable = Learnable(quantize_model(model, pixels, recipe))
     student = Student(model.config, learnable.tensors, learnable.tap)
     grads, _, _ = gradients(TrainRecipe(), student, learnable.tensors, batch_of(model))
-    assert set(grads) == set(learnable.tensors)
+    assert set(learnable.tensors) - set(grads) == BEHIND_THE_LOSS & set(learnable.tensors)
     assert all(np.isfinite(g).all() for g in grads.values())
-    steps = [name for name in grads if name.endswith("@step")]
+    steps = [name for name in learnable.tensors if name.endswith("@step")]
     assert {name.removesuffix("@step") for name in steps} == {
         name for name, q in learnable.start.qparams.items() if q.bits < 24
     }
-    assert all(np.any(grads[name]) for name in steps)
+    assert all(np.any(grads[name]) for name in steps if name in grads)
+
+
+OTHER_GRIDS = {
+    "dynamic": {"*.mlp.act": Spec(4, dynamic="token"), "*": Spec(8)},
+    "groups": {"*.weight": Spec(4, axis=0, group=16), "*": Spec(8)},
+    "shift_log2": {
+        "*.softmax": Spec(4, signed=False, quantizer="shift_log2", observer="mse"),
+        "*": Spec(8),
+    },
+    "ptf": {"*.add?": Spec(8, quantizer="ptf", observer="channels"), "*": Spec(8)},
+    "asymmetric": {"*.mlp.act": Spec(4, signed=False, symmetric=False), "*": Spec(8)},
+}
+
+
+@pytest.mark.parametrize("kind", OTHER_GRIDS)
+@pytest.mark.parametrize("name", ["nano_vit", "nano_swin"])
+def test_a_model_learns_on_grids_of_every_kind(name, kind, pixels):
+    """Every parameter has a finite gradient, and hardly one is 0 everywhere."""
+    model = refvit.load(name)
+    learnable = Learnable(quantize_model(model, pixels[:4], Recipe(kind, OTHER_GRIDS[kind])))
+    student, batch = Student(model.config, learnable.tensors, learnable.tap), batch_of(model, 2)
+    grads, _, _ = gradients(TrainRecipe(), student, learnable.tensors, batch)
+    assert set(dict(model.params.items())) <= set(grads)
+    assert all(np.isfinite(g).all() for g in grads.values())
+    assert sum(np.any(g) for g in grads.values()) > 0.9 * len(grads)
 
 
 def test_damping_is_its_sum_and_pulls_every_weight_in_range_to_its_code(model, pixels):

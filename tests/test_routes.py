@@ -10,11 +10,13 @@ import pytest
 
 import refvit
 from refvit import routes as routes_module
+from refvit.checkpoints import save_model
 from refvit.cli import main
 from refvit.model import Model
 from refvit.routes import ROUTES, Arrival, Means, arrival, arrivals, table
 from refvit.sources import Folder, Shapes10
 from refvit.train import advanced
+from refvit.train_state import seconds_in
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +69,27 @@ def test_a_table_resumes_and_belongs_to_its_means(model, means, tmp_path, monkey
             arrivals(model, Shapes10(), other, *asked, kept=kept)
 
 
+@pytest.mark.parametrize("part", ["damping", "smoothing", "ema"])
+def test_a_table_is_not_one_of_a_training_that_said_more(model, means, part, tmp_path):
+    """Nor, if a default changes, one of what is not said."""
+    kept = tmp_path / "routes.json"
+    more = replace(means, training={**means.training, part: 0.5})
+    arrivals(model, Shapes10(), more, ["qat"], ["w8a8"], kept=kept)
+    with pytest.raises(ValueError, match=f"of qat on {part} 0.5, asked are 0"):
+        arrivals(model, Shapes10(), means, ["qat"], ["w8a8"], kept=kept)
+
+
+def test_a_table_knows_the_teacher_by_its_weights(model, means, tmp_path):
+    kept, teacher = tmp_path / "routes.json", tmp_path / "teacher.safetensors"
+    taught = replace(means, training={**means.training, "teacher": str(teacher)})
+    for seed in (0, 1):
+        save_model(teacher, refvit.random("nano_vit", seed=seed), {})
+        if seed == 0:
+            arrivals(model, Shapes10(), taught, ["qat"], ["w8a8"], kept=kept)
+    with pytest.raises(ValueError, match="of qat on teacher_digest"):
+        arrivals(model, Shapes10(), taught, ["qat"], ["w8a8"], kept=kept)
+
+
 def test_routes_join_a_file_whatever_the_others_used(model, means, tmp_path):
     """What a route does not look at may be anything, and is remembered for those that do."""
     kept, recipes = tmp_path / "routes.json", ["w8a8"]
@@ -76,7 +99,7 @@ def test_routes_join_a_file_whatever_the_others_used(model, means, tmp_path):
     arrivals(model, Shapes10(), rest, ["data-free", "ptq"], recipes, kept=kept)
     assert arrivals(model, Shapes10(), bare, ["qat"], recipes, kept=kept) == first
     about = json.loads(kept.read_text())
-    assert about["routes"]["qat"] == means.training
+    assert about["routes"]["qat"] | means.training == about["routes"]["qat"]
     assert about["routes"]["ptq"] == {"calibration": 8}
     assert about["routes"]["data-free"]["images"] == 8
     assert len(about["cells"]) == 3
@@ -148,8 +171,8 @@ def test_mistakes_of_the_command_are_one_line(tmp_path, capsys):
                  str(made)]) == 0  # fmt: skip
     capsys.readouterr()
     for argv, said in (
-        (["--made", str(tmp_path / "none")], "does not hold images that this model made"),
-        (["--made", str(made)], "does not hold images that this model made"),
+        (["--made", str(tmp_path / "none")], "does not hold images as this model made them"),
+        (["--made", str(made)], "does not hold images as this model made them"),
         (["--routes", "qat", "--made", str(made)], "--made is for data-free and data-free-tuned"),
         (["--routes", "ptq", "--images", "9"], "--images is for qat and qat-long; asked for are"),
         (["--routes", "qat", "--training", str(odd)], "says pool = 100, which the table decides"),
@@ -178,9 +201,15 @@ def test_a_training_that_is_stopped_goes_on(model, means, tmp_path, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         ROUTES["qat"](model, Shapes10(), "w8a8", means)
     assert [path.suffix for path in tmp_path.iterdir()] == [".state"]
-    again = ROUTES["qat"](model, Shapes10(), "w8a8", means)
+    (state,) = tmp_path.iterdir()
+    before = seconds_in(state)
+    assert before > 0
+    monkeypatch.setattr("refvit.routes.seconds_in", lambda path: 60 * (path == state))
+    found = arrival(model, Shapes10(), "qat", "w8a8", means=means)
+    assert 1 < found.minutes < 10  # with the one that the first part is said to have taken
     assert len(steps) == 3 + 3
     assert not list(tmp_path.iterdir())
+    again = ROUTES["qat"](model, Shapes10(), "w8a8", means)
     assert all(np.array_equal(again.params[name], t) for name, t in whole.params.items())
 
 

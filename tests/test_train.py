@@ -20,7 +20,7 @@ from refvit.images import Preprocess
 from refvit.models import random_params, variant
 from refvit.optim import AdamW, fresh
 from refvit.sources import Shapes10
-from refvit.train import Batch, Student, train
+from refvit.train import Batch, Student, Teacher, train
 from refvit.train_recipe import TrainRecipe
 
 RECIPE = TrainRecipe(images=8 * 6, batch=8, warmup=2, ema=0.5, augment="flip cutmix=0.5")
@@ -128,10 +128,7 @@ DISTILLED = dataclasses.replace(RECIPE, model="nano_deit", teacher="nano_vit", a
 
 def test_a_distilled_run_resumes_too(tmp_path):
     teacher = refvit.load("nano_vit")
-
-    def teach(images):
-        return teacher(teacher.preprocess.normalise(images))
-
+    teach = Teacher(lambda images: teacher(teacher.preprocess.normalise(images)))
     whole = dict(train(DISTILLED, tmp_path / "whole", Shapes10(), teach).items())
     calls = []
 
@@ -139,10 +136,10 @@ def test_a_distilled_run_resumes_too(tmp_path):
         calls.append(1)
         if len(calls) == 4:
             raise KeyboardInterrupt
-        return teach(images)
+        return teach.logits(images)
 
     with pytest.raises(KeyboardInterrupt):
-        train(DISTILLED, tmp_path / "part", Shapes10(), stopping, save_every=0.0)
+        train(DISTILLED, tmp_path / "part", Shapes10(), Teacher(stopping), save_every=0.0)
     resumed = dict(train(DISTILLED, tmp_path / "part", Shapes10(), teach).items())
     assert all(np.array_equal(whole[name], resumed[name]) for name in whole)
 

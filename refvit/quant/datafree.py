@@ -4,7 +4,7 @@ A vision transformer tells a picture from noise: the outputs of attention at dif
 alike within an object and unlike across its edge, while for noise they are all alike. PSAQ-ViT (Li,
 Ma, Chen, Xiao and Gu 2022, "Patch Similarity Aware Data-Free Quantization for Vision Transformers")
 starts from noise and lets the pixels learn what makes the similarities diverse, a class sure, and
-neighbouring pixels as unlike as in photographs. The forward is the model's own, on `Var`s.
+neighbouring pixels no more unlike than in photographs. The forward is the model's own, on `Var`s.
 
 As the released code does it: the similarities include those of a patch with itself, the densities
 of a batch share their points, and the gradient passes through the similarities alone. Unlike it, no
@@ -40,7 +40,7 @@ CONTEXT = ".attn.context"  # the end of the sites of A V
 BATCH = 32  # images that are made together
 STEPS = 1000  # twice 500, as in the released code
 RATES = {"vit": 0.20, "swin": 0.25}
-VARIATION = 0.05  # what smoothness is worth, of a class
+VARIATION = 0.05  # weight of smoothness in the loss
 # The paper's total variation is for 32 images of 224 x 224, normalised by ImageNet's deviation. Its
 # norms run over all values, so each grows with the root of their number: 2500 to 3000 says that two
 # neighbours differ by 0.28 to 0.34, root mean square, which is 0.064 to 0.077 of the way from black
@@ -63,8 +63,8 @@ def synthesize(
 
     What they are images of is `prior_labels(model, count, seed)`. Each `batch` of them is made in
     `steps` steps of Adam, one batch after the other, so fewer images are the first of more if they
-    are whole batches; a small batch saves memory, which is that of training. `entropy` is what that
-    of patch similarity is worth beside the class; at 0 the class and smoothness decide alone. A
+    are whole batches; a small batch saves memory, which is that of training. `entropy` is the
+    weight of that of patch similarity in the loss; at 0 the class and smoothness decide alone. A
     pure function of its arguments on one machine. Raises TypeError for a model that is not a float
     one, ValueError for one without classes, a seed or an entropy below 0, and fewer than one image,
     one image a batch or two steps.
@@ -75,7 +75,7 @@ def synthesize(
     bar = Progress("synthesize", steps * len(batches), "steps")
     try:
         made = [
-            dreamt(model, part, np.random.default_rng([seed, k]), steps, entropy, bar.advance)
+            optimised(model, part, np.random.default_rng([seed, k]), steps, entropy, bar.advance)
             for k, part in enumerate(batches)
         ]
     finally:
@@ -107,10 +107,10 @@ def check(steps: int, batch: int, entropy: float) -> None:
             f"steps and batches of {batch}"
         )
     if not 0 <= entropy < np.inf:
-        raise ValueError(f"what the entropy is worth is at least 0 and finite; got {entropy}")
+        raise ValueError(f"the weight of the entropy is at least 0 and finite; got {entropy}")
 
 
-def dreamt(
+def optimised(
     model: Model,
     labels: NDArray[np.int64],
     rng: np.random.Generator,
@@ -129,6 +129,8 @@ def dreamt(
             move = drawn_move(rng, shape, reach)
             loss = partial(_loss, model, labels, wanted, entropy, move)
             found, grads = value_and_gradients(loss, state.params)
+            if not np.isfinite(found):
+                raise ValueError(f"the model makes no image: its loss is {found} at step {step}")
             rate = warmup_cosine(step, length, length // 5, RATES[family(model.config)])
             state = adam.update(state, grads, rate)
             state = replace(
@@ -142,24 +144,24 @@ def _loss(
     model: Model,
     labels: NDArray[np.int64],
     wanted: float,
-    worth: float,
+    entropy_weight: float,
     move: tuple[int, bool],
     leaf: Mapping[str, Any],
 ) -> Any:
     """Return the objective of the pixels in `leaf` after a move."""
-    return objective(model, moved(leaf["pixels"], *move), labels, wanted, worth)
+    return objective(model, moved(leaf["pixels"], *move), labels, wanted, entropy_weight)
 
 
 def objective(
-    model: Model, pixels: Any, labels: NDArray[np.int64], wanted: float, worth: float = 1.0
+    model: Model, pixels: Any, labels: NDArray[np.int64], wanted: float, entropy_weight: float = 1.0
 ) -> Any:
-    """Return what is made small: minus `worth` times the patch entropy, plus the cross-entropy of
-    `labels` [n], plus 0.05 |total variation - wanted|, for arrays and for `Var`."""
+    """Return what is made small: minus `entropy_weight` times the patch entropy, plus the
+    cross-entropy of `labels` [n], plus 0.05 |total variation - wanted|, for arrays and `Var`."""
     entropy, logits = patch_entropy(model, pixels)
     kind = logits.dtype.type
     apart = total_variation(pixels) - kind(wanted)
     apart = apart * kind(VARIATION * np.sign(value_of(apart)))
-    return cross_entropy(logits, labels) + apart - entropy * kind(worth)
+    return cross_entropy(logits, labels) + apart - entropy * kind(entropy_weight)
 
 
 def patch_entropy(model: Model, pixels: Any) -> tuple[Any, Any]:

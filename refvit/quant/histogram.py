@@ -102,8 +102,9 @@ def square_error(grid: Grid, seen: Histogram) -> float:
     return float(seen.counts[used] @ errors / seen.counts.sum())
 
 
-def affine_errors(seen: Histogram) -> Callable[[QParams], float]:
-    """Return the square error, as a function of the per-tensor grid, of what `seen` counted.
+def affine_errors(seen: Histogram) -> Callable[[QParams], list[float]]:
+    """Return the square errors of what `seen` counted, as a function of per-tensor grids: one for
+    each scale of a `QParams` of axis 0.
 
     The values of a bin are spread evenly over it, and the integral is exact: in steps, of the code
     c at the distance e it is c / 12 + e**3 / 3 from zero on, also beyond the ends. The sum is over
@@ -119,10 +120,13 @@ def affine_errors(seen: Histogram) -> Callable[[QParams], float]:
     weight[left] -= density
     weight[left + 1] += density
 
-    def error(grid: QParams) -> float:
-        steps = edges / grid.scale
-        codes = np.clip(np.rint(steps), grid.lo - grid.zero_point, grid.hi - grid.zero_point)
+    def errors(grids: QParams) -> list[float]:
+        steps = edges / grids.scale[:, None]
+        zero = np.broadcast_to(grids.zero_point, grids.scale.shape)[:, None]
+        codes = np.clip(np.rint(steps), grids.lo - zero, grids.hi - zero)
         off = steps - codes
-        return float(weight @ (codes / 12 + off * off * off / 3)) * float(grid.scale) ** 3
+        lost = codes / 12 + off * off * off / 3
+        each = zip(lost, grids.scale, strict=True)
+        return [float(weight @ row) * float(scale) ** 3 for row, scale in each]
 
-    return error
+    return errors

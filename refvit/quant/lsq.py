@@ -98,14 +98,16 @@ def _lsq(
 ) -> tuple[Any, ...]:
     """With u = x / step: dx = 1 where lo < u < hi, else 0; dstep = rint(u) - u there, else the end
     that u is clipped to, so (out - dx x) / step: nothing is rounded again. The zero point is LSQ+'s
-    offset b = -z step in steps, straight through its own rounding: dz = -step where x is clipped.
+    offset b = -z step in steps, straight through its own rounding: dz = -step where x is clipped,
+    and 0 for a z that is itself clipped to the codes.
     """
-    lo, hi = ends(zero_point, lo, hi)
-    dx = g * ((x > lo * step) & (x < hi * step))
+    least, most = ends(zero_point, lo, hi)
+    dx = g * ((x > least * step) & (x < most * step))
     dstep = unbroadcast(g * out - dx * x, step) * (g.dtype.type(gradient_scale) / step)
     dzero = None
     if zero_point is not None:
         dzero = unbroadcast((dx - g) * step, zero_point) * g.dtype.type(gradient_scale)
+        dzero *= (lo <= zero_point) & (zero_point <= hi)
     return dx, dstep, dzero, None, None, None
 
 

@@ -115,13 +115,15 @@ class MeanSquare:
         lost = affine_errors(self.seen)
         lo, hi = min(lo, 0.0), max(hi, 0.0)  # as a grid covers them
 
-        def error(ends: Range) -> float:
-            return lost(covering(*ends, bits, symmetric=symmetric, signed=signed))
+        def least(ends: list[Range]) -> Range:
+            los, his = np.array(ends).T
+            grids = covering(los, his, bits, symmetric=symmetric, signed=signed, axis=0)
+            return ends[int(np.argmin(lost(grids)))]
 
-        best = min(((lo * part, hi * part) for part in parts()), key=error)
+        best = least([(lo * part, hi * part) for part in parts()])
         for _ in range(0 if symmetric else TURNS):
-            best = min([best, *((best[0], hi * part) for part in parts())], key=error)
-            best = min([best, *((lo * part, best[1]) for part in parts())], key=error)
+            best = least([best, *((best[0], hi * part) for part in parts())])
+            best = least([best, *((lo * part, best[1]) for part in parts())])
         return best
 
 

@@ -36,11 +36,13 @@ FURTHEST = 80.0  # of the logarithm of a step, either way: float32 ends at 87 an
 class Learnable:
     """A simulated model to learn from, the start.
 
-    Of every affine grid the step is learned, as its logarithm, so that it stays above 0 whatever
-    the rate, and one rate serves steps of all sizes. Zero points that are not 0 are learned besides
-    (LSQ+), in steps and rounded in the forward. A bias's step is the product of its input's and its
-    weights', so it follows what they learn and learns nothing itself. Powers of the root of two and
-    twin steps learn their scale; groups, dynamic grids and the rest stay as calibration found them.
+    Of every affine grid that the loss depends on the step is learned, as its logarithm, so that it
+    stays above 0 whatever the rate, and one rate serves steps of all sizes; the mean of a distilled
+    model's two heads is behind its loss, and keeps its grid. Zero points that are not 0 are learned
+    besides (LSQ+), in steps and rounded in the forward. A bias's step is the product of its input's
+    and its weights', so it follows what they learn and learns nothing itself. Powers of the root of
+    two and twin steps learn their scale; groups, dynamic grids and the rest stay as calibration
+    found them.
     Grids of 24 bits and more are finer than float32 and are left out, with a bias whose weights are
     on one: there a step of training is the float one.
     """

@@ -11,9 +11,8 @@ learns in front of the errors that are left to it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -52,14 +51,8 @@ def reconstruct(
     learned by heart: measure on others. Raises ValueError for pixels the models do not read, or
     for fewer than one step or image a batch.
     """
-    expects(quantized, QuantizedModel, "reconstruct")
-    expects(exact, Model, "reconstruct, as its target,")
-    if exact.config != quantized.config:
-        raise ValueError(
-            f"the target {exact.config} is another architecture than {quantized.config}"
-        )
+    _check(quantized, exact, steps, batch, rate)
     pixels = quantized.model.checked(pixels)
-    _check(steps, batch, rate)
     learnable, rng = Learnable(quantized), np.random.default_rng(seed)
     state, optimiser = fresh(learnable.tensors, averaged=True), AdamW(decay=0.0, ema=KEEP)
     bar = Progress("reconstruct", steps, "steps")
@@ -67,9 +60,8 @@ def reconstruct(
         for step in range(steps):
             some = pixels[rng.choice(len(pixels), min(batch, len(pixels)), replace=False)]
             wanted = stream_of(exact.config, exact.params, some)
-            loss = partial(_loss, learnable, some, wanted)
-            found, grads = value_and_gradients(loss, state.params)
-            if not np.isfinite(found):
+            found, grads = value_and_gradients(_loss(learnable, some, wanted), state.params)
+            if not np.isfinite([found, *(np.sum(g) for g in grads.values())]).all():
                 raise ValueError(f"the distance is {found} after step {step}; lower the rate")
             state = optimiser.update(state, grads, warmup_cosine(step, steps, steps // 10, rate))
             bar.advance(1, f"distance {found:.4f}")
@@ -78,7 +70,13 @@ def reconstruct(
     return learnable.settled(state.average)
 
 
-def _check(steps: int, batch: int, rate: float) -> None:
+def _check(quantized: Any, exact: Any, steps: int, batch: int, rate: float) -> None:
+    expects(quantized, QuantizedModel, "reconstruct")
+    expects(exact, Model, "reconstruct, as its target,")
+    if exact.config != quantized.config:
+        raise ValueError(
+            f"the target {exact.config} is another architecture than {quantized.config}"
+        )
     if min(steps, batch) < 1 or not 0 < rate < np.inf:
         raise ValueError(
             f"steps and batch are at least 1, a rate is above 0; got {steps}, {batch} and {rate}"
@@ -86,11 +84,15 @@ def _check(steps: int, batch: int, rate: float) -> None:
 
 
 def _loss(
-    learnable: Learnable, pixels: Array, wanted: Mapping[str, Array], leaves: Mapping[str, Any]
-) -> Any:
-    """Return the distance of what `leaves` make of `pixels` to what is `wanted`."""
-    config, tap = learnable.start.config, learnable.tap(leaves)
-    return distance(stream_of(config, Params(leaves), pixels, tap), wanted)
+    learnable: Learnable, pixels: Array, wanted: Mapping[str, Array]
+) -> Callable[[Mapping[str, Any]], Any]:
+    """Return, as a function of tensors, the distance of what they make to what is `wanted`."""
+
+    def loss(leaves: Mapping[str, Any]) -> Any:
+        config, tap = learnable.start.config, learnable.tap(leaves)
+        return distance(stream_of(config, Params(leaves), pixels, tap), wanted)
+
+    return loss
 
 
 def stream_of(config: Any, params: Params, pixels: Array, tap: Any = None) -> dict[str, Any]:

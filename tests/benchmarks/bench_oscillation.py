@@ -21,7 +21,7 @@ from refvit.optim import AdamW, fresh, warmup_cosine
 from refvit.progress import Progress
 from refvit.quant import PRESETS, Learnable
 from refvit.sources import Shapes10, pixels_of
-from refvit.train import batches, sharded_gradients
+from refvit.train import Teacher, batches, sharded_gradients
 from refvit.train_from import student_of
 from refvit.train_recipe import TrainRecipe
 
@@ -62,7 +62,7 @@ def run(model, learnable, args, falls, strength):
     recipe = TrainRecipe(
         images=args.steps * 128, distill="soft", temperature=2.0, start="nano_vit", qat=args.recipe
     )
-    teacher = lambda images: model(model.preprocess.normalise(images))  # noqa: E731
+    teacher = Teacher(lambda images: model(model.preprocess.normalise(images)))
     state, optimiser = fresh(learnable.tensors, True), AdamW(decay=0.0, ema=0.99)
     turns, bar = None, Progress("train", args.steps, "steps")
     with ThreadPoolExecutor(recipe.shards) as pool:

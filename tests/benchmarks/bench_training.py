@@ -12,7 +12,7 @@ import numpy as np
 
 from refvit.models import forward, random_params, variant
 from refvit.ops import FloatOps
-from refvit.train import Batch, gradients
+from refvit.train import Batch, Student, gradients
 from refvit.train_recipe import TrainRecipe
 
 MODELS = ("nano_vit", "nano_deit", "nano_swin", "fashion_vit", "fashion_swin")
@@ -27,7 +27,7 @@ def measure(name, batch, runs):
     tensors = dict(params.items())
     jobs = {
         "forward": lambda: forward(FloatOps(), pixels, params, config),
-        "step": lambda: gradients(TrainRecipe(), config, tensors, data),
+        "step": lambda: gradients(TrainRecipe(), Student(config, tensors), tensors, data),
     }
     best = dict.fromkeys(jobs, float("inf"))
     for _ in range(runs + 1):
@@ -41,10 +41,11 @@ def measure(name, batch, runs):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--models", nargs="+", default=MODELS)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    found = {name: measure(name, args.batch, args.runs) for name in MODELS}
+    found = {name: measure(name, args.batch, args.runs) for name in args.models}
     if args.json:
         print(json.dumps(found, indent=2))
         return
