@@ -61,7 +61,7 @@ def wanted_places(value: NDArray[Any], grid: Grid) -> NDArray[np.int64]:
     """Return the definition's codes of reals, as `places`."""
     if not isinstance(grid, QParams | PowerOfTwoFactor):
         return places(quantize(value, grid), grid)
-    counts = np.floor(value / steps(grid) + TIE)
+    counts = np.floor(value / steps(grid) + TIE) + grid.zero_point
     return np.asarray(np.clip(counts, grid.lo, grid.hi).astype(np.int64))
 
 

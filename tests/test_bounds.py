@@ -15,7 +15,8 @@ from refvit.integer.bounds import dot_range, product_range, prove
 from refvit.integer.fixedpoint import GUARD, bit_length, dyadic, shift_round
 from refvit.integer.kernels import gelu, ivit_norm, layer_norm, log_softmax, shiftmax, softmax
 from refvit.integer.kernels.layer_norm import square_bits
-from refvit.integer.prover import ProveOps, Ranged
+from refvit.integer.prover import ProveOps
+from refvit.integer.ranged import Ranged
 from refvit.params import Params
 
 INT8, INT16 = (-128, 127), (-32768, 32767)

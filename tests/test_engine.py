@@ -17,7 +17,8 @@ from refvit.integer import FAST, PLAIN, IntegerOps
 from refvit.integer.bounds import dot_range
 from refvit.integer.fixedpoint import dyadic
 from refvit.integer.kernels.softmax import by_window
-from refvit.integer.prover import ProveOps, Ranged
+from refvit.integer.prover import ProveOps
+from refvit.integer.ranged import Ranged
 from refvit.lockstep import LockstepOps, activation_grids, reference_params
 from refvit.models import ViTConfig, forward, random_params, workload_records
 from refvit.models.windows import shift_mask
@@ -238,7 +239,13 @@ class IntegersOnly(np.ndarray):
 WIDE: set[str] = set()
 
 
-def test_the_plain_path_computes_with_integers_only(engine, pixels):
+@pytest.mark.parametrize("zero_point", [0, 100])
+def test_the_plain_path_computes_with_integers_only(quantized, pixels, zero_point):
+    """Where codes stand for others, too."""
+    sites = ("input", "embed", "blocks.0.attn.q", "blocks.1.mlp.fc1", "blocks.1.mlp.act", "head")
+    grids = dict(quantized.qparams)
+    grids |= {s: dataclasses.replace(grids[s], zero_point=zero_point) for s in sites}
+    engine = refvit.compile(dataclasses.replace(quantized, qparams=grids))
     constants = engine.constants.map(lambda t: t.view(IntegersOnly))
     ops = IntegerOps(constants, engine.scales, PLAIN)
     codes = engine.encode(pixels[:1]).view(IntegersOnly)
@@ -373,9 +380,10 @@ def test_lockstep_checks_its_pixels(engine, quantized, pixels):
 
 
 def test_what_the_engine_cannot_mean_is_refused(quantized, engine):
-    grid = quantized.qparams["blocks.0.norm1"]
-    shifted = dict(quantized.qparams) | {"blocks.0.norm1": dataclasses.replace(grid, zero_point=3)}
-    with pytest.raises(ValueError, match=r"blocks\.0\.norm1: the engine is symmetric"):
+    site = "blocks.0.mlp.fc1.weight"
+    grid = dataclasses.replace(quantized.qparams[site], zero_point=3)
+    shifted = dict(quantized.qparams) | {site: grid}
+    with pytest.raises(ValueError, match=r"fc1\.weight: .* symmetric, .* give it a line with symm"):
         refvit.compile(dataclasses.replace(quantized, qparams=shifted))
     with pytest.raises(TypeError, match="codes are integers, got float32"):
         engine.run(np.zeros((1, 3, 32, 32), np.float32))

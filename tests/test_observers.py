@@ -367,9 +367,12 @@ def test_every_kind_of_grid_simulates_a_model(name, small):
 def test_the_engine_says_what_it_cannot_hold(small):
     model, pixels = small
     for name, message in (
-        ("dynamic", "found at run time: its line in the recipe says dynamic"),
-        ("asymmetric", "zero point is not 0"),
-        ("groups", "one scale a channel"),
+        (
+            "dynamic",
+            'run time; write dynamic = "" in its line of the recipe, or take another method',
+        ),
+        ("asymmetric", "pos_embed: the engine's learned codes are symmetric, .*; give it a line"),
+        ("groups", "not one a group; write group = 0 in its line of the recipe"),
     ):
         with pytest.raises(ValueError, match=message):
             refvit.compile(refvit.quantize(model, pixels, Recipe(name, RECIPES[name])))

@@ -23,7 +23,7 @@ from refvit.train_recipe import TrainRecipe, read_recipe
 W4A4 = resolved(refvit.random("nano_vit"), PRESETS["w4a4"])
 
 
-ASYMMETRIC = changed(W4A4, "*.mlp.act", symmetric=False)
+GROUPED = changed(W4A4, "*.weight", group=16)
 
 
 def test_the_command_trains_on_and_writes_an_engine_that_replays(tmp_path, capsys):
@@ -56,12 +56,12 @@ def test_a_teacher_and_damping_change_what_is_learned():
 
 def test_what_the_engine_refuses_is_refused_before_training(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("refvit.train_from.train", None)
-    named = tmp_path / "asymmetric.toml"
-    named.write_text(ASYMMETRIC.to_toml())
+    named = tmp_path / "grouped.toml"
+    named.write_text(GROUPED.to_toml())
     out = tmp_path / "out" / "e.safetensors"
     asked = ["train", "--from", "nano_vit", "--out", str(out), "--qat"]
     for argv, said in (
-        ([str(named), "--method", "mse"], "the engine is symmetric"),
+        ([str(named), "--method", "minmax"], "write group = 0 in its line of the recipe"),
         (["w4a4", "--method", "dynamic"], "found at run time"),
     ):
         assert main([*asked, *argv]) == 2

@@ -37,11 +37,21 @@ def coded(name, softmax, bits, act="linear"):
     return Recipe(name, table | {k: v for k, v in PRESETS["w8a8"].table.items() if k not in table})
 
 
+def asymmetric(name, bits):
+    """w8a8 with zero points wherever activations have 8 bits, here of `bits` and unsigned."""
+    read = "norm? q k v scores context fc1 act fc2 add?".split()
+    sites = ["input", "head", *(f"*.{site}" for site in read)]
+    change = dict.fromkeys(sites, Spec(bits, False, symmetric=False))
+    return Recipe(name, change | PRESETS["w8a8"].table)
+
+
 CODED = (
     coded("w8twins", "twin", 7, act="twin"),
     coded("w8powers", "log2", 3),
     coded("w8shifted", "shift_log2", 4),
     coded("w8roots", "log_sqrt2", 5),
+    asymmetric("w8zeros", 8),
+    asymmetric("w8a5zeros", 5),
 )
 RECIPES = {recipe.name: recipe for recipe in CODED}
 
@@ -76,6 +86,11 @@ CASES = [  # model            recipe  kernels   sites
     ("hf_swin",          "w8powers", "refvit", "stages.1.*"),
     ("nano_vit",         "w8shifted", "ivit", "blocks.1.*"),
     ("nano_vit",         "w8roots", "refvit", "blocks.0.*"),
+    ("nano_vit",         "w8zeros", "ivit", "*"),
+    ("hf_deit",          "w8zeros", "table", "*"),
+    ("hf_swin",          "w8zeros", "refvit", "*"),
+    ("timm_swin",        "w8a5zeros", "table", "*"),
+    ("timm_swin",        "w8a5zeros", "log2", "stages.0.*"),
 ]  # fmt: skip
 
 
@@ -164,6 +179,7 @@ def meant(c, k):
         return np.where(q < first, q, (q - first) << m)
     if f"{name}ptf" in c:
         return q << c[f"{name}ptf"]
+    q = q - c.get(f"{name}zero_point", 0)
     return (1 << (c[f"{name}shift_log2"] - q)) - 1 if f"{name}shift_log2" in c else q
 
 
@@ -331,7 +347,8 @@ def recomputed(kernels, entry, c):
         or "spare" in c
         or not {"log2", "shift_log2", "log_sqrt2", "twin", "ptf"} & c.keys()
     ):
-        return plainly(c, *c["clamp"].tolist())
+        zero = c.get("zero_point", 0)
+        return plainly(c, *(c["clamp"] - zero).tolist()) + zero
     lo, hi, g = ends(c)
     return narrowed(c, plainly(c, lo << g, hi << g), g)
 

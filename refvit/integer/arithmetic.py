@@ -36,11 +36,15 @@ class Requantize(Protocol):
     ) -> IntArray: ...
 
 
-class Arithmetic(NamedTuple):
-    """`matmul(a, b)` of codes to accumulators, `requantize`, a unary kernel on codes, and the bit
-    length and the root of a row's figures."""
+class Matmul(Protocol):
+    def __call__(self, a: IntArray, b: IntArray, most: tuple[int, int] | None = None) -> Any: ...
 
-    matmul: Callable[[IntArray, IntArray], Any]
+
+class Arithmetic(NamedTuple):
+    """`matmul(a, b)` of integers to accumulators, `requantize`, a unary kernel on codes, and the
+    bit length and the root of a row's figures."""
+
+    matmul: Matmul
     requantize: Requantize
     elementwise: Callable[[Callable[[IntArray], IntArray], IntArray], IntArray]
     bits: Callable[[IntArray], IntArray]
@@ -56,17 +60,19 @@ def largest_code(dtype: np.dtype[Any]) -> int:
     return max(-int(info.min), int(info.max))
 
 
-def plain_matmul(a: IntArray, b: IntArray) -> IntArray:
-    """Return `a @ b` in int32: the meaning of the product of codes."""
+def plain_matmul(a: IntArray, b: IntArray, most: tuple[int, int] | None = None) -> IntArray:
+    """Return `a @ b` in int32: the meaning of the product of integers."""
     return np.asarray(np.matmul(a.astype(np.int32), b.astype(np.int32)))
 
 
-def fast_matmul(a: IntArray, b: IntArray) -> NDArray[Any]:
+def fast_matmul(a: IntArray, b: IntArray, most: tuple[int, int] | None = None) -> NDArray[Any]:
     """Return `a @ b` as floats that are exactly those integers, by BLAS.
 
-    Float32 where a piece of K of at least 64 is exact in it, else float64.
+    Float32 where a piece of K of at least 64 is exact in it, else float64. `most` are max|a| and
+    max|b|, where more is known of them than their types: of 9 bits less a zero point, 255.
     """
-    product = largest_code(a.dtype) * largest_code(b.dtype)
+    largest, other = most or (largest_code(a.dtype), largest_code(b.dtype))
+    product = largest * other
     inner = a.shape[-1]
     piece = FLOAT32_EXACT // product
     if piece < min(inner, 64):

@@ -22,7 +22,9 @@ from numpy.typing import NDArray
 from refvit.integer import grids
 from refvit.integer.bounds import prove
 from refvit.integer.fixedpoint import GUARD, dyadic, real_of
+from refvit.integer.grid_kinds import kind_of
 from refvit.integer.kernels.profiles import LOG2_BITS, profile
+from refvit.integer.zero_points import differences, engine_grid
 from refvit.ops.functional import concat_shape, padded_shape
 from refvit.ops.protocol import Index, Mask
 from refvit.ops.shape_ops import rearranged_shape, selected_shape
@@ -49,6 +51,11 @@ class Coded:
     def range(self) -> tuple[int, int]:
         return self.q.range
 
+    @property
+    def differing(self) -> tuple[int, int]:
+        """The range of integers of which an operator takes differences alone."""
+        return differences(self.q, *self.q.range)
+
 
 class CompileOps:
     """Collects `constants`, `widths` and relabelled `qparams` while a model runs on it."""
@@ -62,37 +69,27 @@ class CompileOps:
     def _emit(self, site: str, shape: tuple[int, ...], **constants: Any) -> Coded:
         """Store the constants of a site with the clamp of its output, and return that output."""
         out = self.qparams[site]
-        constants["clamp"] = np.array(grids.clamp_of(out), np.int32)
+        constants |= grids.written(out) | {"clamp": np.array(grids.clamp_of(out), np.int32)}
         self.constants |= {f"{site}.{name}": np.asarray(c) for name, c in constants.items()}
         return Coded(shape, out, site)
 
-    def _grid(self, site: str) -> QParams:
+    def _grid(self, site: str, learned: bool = False) -> QParams:
         if site not in self.qparams:
             raise ValueError(f"{site}: the quantized model has no grid for this site")
         grid = self.qparams[site]
         if not isinstance(grid, QParams):
             grids.writable(site, "this operator", grid)
         assert isinstance(grid, QParams)
-        if not grid.symmetric:
-            raise ValueError(
-                f"{site}: the engine is symmetric; this grid's zero point is not 0: its line in "
-                "the recipe says symmetric = true"
-            )
-        if grid.group:
-            raise ValueError(
-                f"{site}: the engine has one scale a channel, not one a group: its line in the "
-                "recipe says group = 0"
-            )
-        return grid
+        return engine_grid(site, grid, learned)
 
-    def _coded(self, site: str, op: str, width: int) -> tuple[float, dict[str, IntArray]]:
-        """Return the step that `op` runs to, and the constant of codes that stand for others."""
+    def _step(self, site: str, op: str, width: int) -> tuple[float, bool]:
+        """Return the step that `op` runs to, and whether its integers are narrowed to codes."""
         grid = self.qparams.get(site)
-        if grid is None or grids.kind_of(grid) is None:
-            return float(self._grid(site).scale), {}
+        if grid is None or kind_of(grid) is None:
+            return float(self._grid(site).scale), False
         coded = grids.writable(site, op, grid, width)
         guard = 0 if op == "add" else grids.guard_of(coded)  # an add has its own
-        return float(coded.scale) / 2.0**guard, grids.written(coded)
+        return float(coded.scale) / 2.0**guard, True
 
     def input(self, x: Any, *, site: str) -> Coded:
         self._grid(site)
@@ -102,7 +99,7 @@ class CompileOps:
         return x
 
     def param(self, p: Params, name: str) -> Coded:
-        tensor, grid = getattr(p, name), self._grid(p.at(name))
+        tensor, grid = getattr(p, name), self._grid(p.at(name), learned=True)
         if not grid.signed:
             raise ValueError(f"{p.at(name)}: learned codes are signed; this grid is not")
         self.constants[p.at(name)] = quantize(tensor.astype(np.float64), grid)
@@ -110,8 +107,8 @@ class CompileOps:
         return Coded(tensor.shape, grid)
 
     def linear(self, x: Coded, p: Params) -> Coded:
-        grid = self._grid(p.at("weight"))
-        _, constants = self._coded(p.path, "linear", len(p.weight))
+        grid = self._grid(p.at("weight"), learned=True)
+        self._step(p.path, "linear", len(p.weight))
         out = grids.steps(self.qparams[p.path])  # one, or one for each channel
         codes = quantize(p.weight.astype(np.float64), grid)
         gain = np.ones(len(codes)) if p.get("gain") is None else p.gain.astype(np.float64)
@@ -121,7 +118,7 @@ class CompileOps:
             label = real_of(multiplier, shift) * out / x.scale / gain
         label = np.where(label > 0, label, grid.scale)
         self.qparams[p.at("weight")] = QParams(label, grid.bits, axis=0)
-        constants |= {"weight": codes, "multiplier": multiplier, "shift": shift}
+        constants = {"weight": codes, "multiplier": multiplier, "shift": shift}
         if p.get("bias") is not None:
             constants["bias"] = self._bias(p, label * x.scale)
         self.widths[p.at("weight")] = grid.bits
@@ -147,33 +144,32 @@ class CompileOps:
 
     def add(self, a: Coded, b: Coded, *, site: str) -> Coded:
         shape = np.broadcast_shapes(a.shape, b.shape)
-        step, constants = self._coded(site, "add", shape[-1])
+        step, _ = self._step(site, "add", shape[-1])
         multiplier, shift = dyadic(np.array([a.scale, b.scale]) / step * 2.0**GUARD, site)
-        constants |= {"multiplier": multiplier, "shift": shift}
+        constants = {"multiplier": multiplier, "shift": shift}
         return self._emit(site, shape, **constants, **grids.read(site, "add", a.q, b.q))
 
     def gelu(self, x: Coded, *, site: str, form: str = "erf") -> Coded:
-        step, coded = self._coded(site, "gelu", x.shape[-1])
-        grids.read(site, "gelu", x.q)
-        kernel = self.profile.gelu_for(bool(coded))
+        step, narrowed = self._step(site, "gelu", x.shape[-1])
+        kernel = self.profile.gelu_for(narrowed)
         constants, _ = kernel.plan(site, x.scale, step, *x.range)
-        return self._emit(site, x.shape, **constants, **coded)
+        return self._emit(site, x.shape, **constants, **grids.read(site, "gelu", x.q))
 
     def softmax(self, x: Coded, *, site: str, mask: Mask | None = None) -> Coded:
         given = self.qparams.get(site)
-        if self.profile.log2 and grids.kind_of(given) not in (None, "log2"):
-            found = f"of {grids.kind_of(given)} codes; compile it with kernels='refvit'"
+        if self.profile.log2 and kind_of(given) not in (None, "log2"):
+            found = f"of {kind_of(given)} codes; compile it with kernels='refvit'"
             raise ValueError(f"{site}: kernels='log2' writes powers of two, the recipe is {found}")
         if self.profile.log2 and not isinstance(given, Log2Grid):
             self.qparams[site] = Log2Grid(LOG2_BITS)
-        step, coded = self._coded(site, "softmax", x.shape[-1])
-        grids.read(site, "softmax", x.q)
-        constants, _ = self.profile.softmax.plan(site, x.scale, step, *x.range, x.shape[-1])
-        return self._emit(site, x.shape, **constants, **coded)
+        step, _ = self._step(site, "softmax", x.shape[-1])
+        plan, tokens = self.profile.softmax.plan, x.shape[-1]
+        constants, _ = plan(site, x.scale, step, *x.differing, tokens)
+        return self._emit(site, x.shape, **constants, **grids.read(site, "softmax", x.q))
 
     def layer_norm(self, x: Coded, p: Params, *, eps: float) -> Coded:
         out, plan = float(self._grid(p.path).scale), self.profile.layer_norm.plan
-        constants, _ = plan(p.path, x.scale, out, *x.range, p.weight, p.bias, eps)
+        constants, _ = plan(p.path, x.scale, out, *x.differing, p.weight, p.bias, eps)
         constants |= grids.read(p.path, "layer_norm", x.q)
         return self._emit(p.path, x.shape, **constants)
 

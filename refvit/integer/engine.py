@@ -21,11 +21,12 @@ from refvit.integer.bounds import Proof
 from refvit.integer.compiler import CompileOps
 from refvit.integer.integer_ops import IntegerOps
 from refvit.integer.prover import prove_engine
+from refvit.integer.zero_points import affine
 from refvit.model import check_pixels
 from refvit.models import Config, describe_config, forward, logits_site
 from refvit.ops import Shape
 from refvit.params import Params
-from refvit.quant import Grid, QParams, QuantizedModel, quantize
+from refvit.quant import Grid, QuantizedModel, quantize
 
 IntArray = NDArray[Any]
 RESIZE = "an engine has one size: quantize and compile model.at({}, {})"
@@ -70,14 +71,16 @@ class IntegerModel:
         arithmetic: Arithmetic = FAST,
         tap: Callable[[str, IntArray], Any] = lambda site, codes: None,
     ) -> NDArray[np.int32]:
-        """Return logits [B, classes] int32 of image codes [B, C, H, W], with integers only.
+        """Return logits [B, classes] int32 of image codes [B, C, H, W], with integers only: what
+        the codes of the head stand for.
 
         Raises TypeError for codes that are not integers, ValueError for another shape or for a
         code outside the grid of the input, for which nothing was proved.
         """
         self.check_codes(codes)
-        ops = self.ops(arithmetic, tap)
-        return np.asarray(forward(ops, codes, self.constants, self.config).codes.astype(np.int32))
+        out = forward(self.ops(arithmetic, tap), codes, self.constants, self.config).codes
+        head = grids.form(self.constants[logits_site(self.config)])
+        return np.asarray(grids.meant(head, out).astype(np.int32))
 
     def ops(
         self,
@@ -100,13 +103,8 @@ class IntegerModel:
 
     def grid(self, site: str) -> Grid:
         """Return the grid that the codes of activation `site` stand for."""
-        lo, hi = self.constants[site].clamp.tolist()
-        coded = grids.form(self.constants[site], self.scales[site])
-        if coded is not None:
-            return coded
-        scale, signed = np.asarray(self.scales[site]), lo < 0
-        bits, restricted = hi.bit_length() + signed, lo == -hi
-        return QParams(scale, bits, signed, restricted=restricted)
+        c, scale = self.constants[site], self.scales[site]
+        return grids.form(c, scale) or affine(tuple(c.clamp.tolist()), scale)
 
     @cached_property
     def scale(self) -> float:
@@ -138,11 +136,11 @@ def compile(quantized: QuantizedModel, kernels: str = "refvit") -> IntegerModel:
     """Compile a quantized model to integers, proving every range on the way.
 
     `kernels` names the profile of softmax, GELU and LayerNorm: refvit, ivit, log2 or table. Every
-    profile runs the grids of the recipe: linear ones with zero point 0, log2, shift_log2, log_sqrt2
-    of up to 5 bits and twin for probabilities, twin for GELU, ptf with zero point 0 for additions;
-    log2 makes powers of two of linear probabilities, and no others. Raises OverflowError naming the
-    site, the range and the recipe change that would mend it; ValueError for an unknown profile, and
-    for a grid that has no integer form, with the site and the cure.
+    profile runs the grids of the recipe: linear ones, of activations with any zero point, log2,
+    shift_log2, log_sqrt2 of up to 5 bits and twin for probabilities, twin for GELU, ptf with zero
+    point 0 for additions; log2 makes powers of two of linear probabilities, and no others. Raises
+    OverflowError naming the site, the range and the recipe change that would mend it; ValueError
+    for an unknown profile, and for a grid that has no integer form, with the site and the cure.
     """
     if not isinstance(quantized, QuantizedModel):
         raise TypeError(f"compile takes what refvit.quantize gives; got {quantized!r:.60}")

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from refvit.integer import grids
 from refvit.integer.bounds import Proof, prove
-from refvit.integer.grids import LINEAR, CodeGrid, guard_of, kind_of
+from refvit.integer.grid_kinds import CodeGrid, kind_of
+from refvit.integer.grids import LINEAR, guard_of
 from refvit.quant import PowerOfTwoFactor, TwinGrid
 
 

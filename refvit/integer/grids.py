@@ -4,7 +4,9 @@ A grid of the survey's quantizers names integers of one unit, its `scale`. Softm
 compute such integers, with guard bits, and `narrow` stores them as codes; what reads the codes
 starts with `aligned` integers, so no operator needs to know a grid. Which grid it is stands among
 the constants: `<site>.<kind>` where codes are written, `<site>.input<k>_<kind>` and
-`input<k>_clamp` where operand k is read. Specification, clauses 1.5 and 3.8.
+`input<k>_clamp` where operand k is read (`refvit.integer.grid_kinds`). Codes with a zero point are
+read in the same way, and written by every operator (`refvit.integer.zero_points`). Specification,
+clauses 1.5 and 3.8.
 """
 
 from __future__ import annotations
@@ -18,67 +20,32 @@ import einops
 import numpy as np
 from numpy.typing import NDArray
 
-from refvit.integer.arithmetic import Arithmetic
+from refvit.integer.arithmetic import Arithmetic, largest_code
 from refvit.integer.fixedpoint import GUARD, INT32, dyadic
-from refvit.integer.needs import Need, small
+from refvit.integer.grid_kinds import KINDS, CodeGrid, kind_of
+from refvit.integer.zero_points import (
+    DIFFERENCES,
+    ZERO,
+    affine,
+    asymmetric,
+    integers_of,
+    zero_of,
+)
 from refvit.quant import (
     Grid,
     Log2Grid,
     LogSqrt2Grid,
     PowerOfTwoFactor,
+    QParams,
     ShiftLog2Grid,
-    TwinGrid,
 )
 
 IntArray = NDArray[Any]
-CodeGrid = Log2Grid | ShiftLog2Grid | LogSqrt2Grid | TwinGrid | PowerOfTwoFactor
+Form = CodeGrid | QParams
 
 LINEAR = "give it a linear quantizer in the recipe"
 ROOT2 = dyadic(math.sqrt(2))  # 11863283 / 2**23
 READS = ("linear", "matmul", "add", "layer_norm", "mean", "concat")
-
-
-class Kind(NamedTuple):
-    """A kind of grid by the name of its constant: the operators that write it, what the constant
-    is, what it must be for [C] channels, and the grid of (constant, bits, signed, scale)."""
-
-    grid: type
-    writers: tuple[str, ...]
-    constant: Callable[[Any], Any]
-    need: Callable[[int], Need]
-    made: Callable[[Any, int, bool, float], CodeGrid]
-
-
-KINDS: Mapping[str, Kind] = {
-    "log2": Kind(
-        Log2Grid, ("softmax",), lambda grid: grid.bits, lambda width: small(2, 4),
-        lambda bits, width, signed, scale: Log2Grid(int(bits)),
-    ),
-    "shift_log2": Kind(
-        ShiftLog2Grid, ("softmax",), lambda grid: grid.shift, lambda width: small(1, 15),
-        lambda shift, bits, signed, scale: ShiftLog2Grid(bits, int(shift)),
-    ),
-    "log_sqrt2": Kind(
-        LogSqrt2Grid, ("softmax",), lambda grid: grid.power, lambda width: small(1, 15),
-        lambda power, bits, signed, scale: LogSqrt2Grid(scale * 2.0 ** int(power), bits),
-    ),
-    "twin": Kind(
-        TwinGrid, ("softmax", "gelu"), lambda grid: grid.shift, lambda width: small(0, 24),
-        lambda shift, bits, signed, scale: TwinGrid(np.asarray(scale), int(shift), bits, signed),
-    ),
-    "ptf": Kind(
-        PowerOfTwoFactor, ("linear", "add"), lambda grid: grid.alpha,
-        lambda width: Need(("int32",), (width,), 0, 3),
-        lambda alpha, bits, signed, scale: PowerOfTwoFactor(
-            np.asarray(scale), alpha, bits, 0, signed
-        ),
-    ),
-}  # fmt: skip
-
-
-def kind_of(grid: Grid | None) -> str | None:
-    """Return the name of a grid whose codes stand for other integers; None for any other."""
-    return next((name for name, kind in KINDS.items() if isinstance(grid, kind.grid)), None)
 
 
 def clamp_of(grid: Grid) -> tuple[int, int]:
@@ -98,8 +65,8 @@ def writable(site: str, op: str, grid: Any, width: int = 0) -> CodeGrid:
         raise ValueError(f"{site}: only {others} can write {kind} codes; {LINEAR}")
     if isinstance(grid, PowerOfTwoFactor) and grid.zero_point:
         raise ValueError(
-            f"{site}: the engine is symmetric; this grid's zero point is not 0: its line in the "
-            "recipe says symmetric = true and signed = true"
+            f"{site}: ptf codes have no zero point in the engine; write symmetric = true and "
+            "signed = true in its line of the recipe"
         )
     if isinstance(grid, PowerOfTwoFactor) and len(grid.alpha) != width:
         raise ValueError(f"{site}: {len(grid.alpha)} factors do not go with {width} channels")
@@ -112,9 +79,13 @@ def writable(site: str, op: str, grid: Any, width: int = 0) -> CodeGrid:
     return coded
 
 
-def written(grid: CodeGrid) -> dict[str, IntArray]:
-    """Return the constant by which a site says that its codes are those of `grid`."""
-    kind = str(kind_of(grid))
+def written(grid: Grid) -> dict[str, IntArray]:
+    """Return the constant by which a site says that its codes are those of `grid`; none where codes
+    are what they stand for."""
+    if (q := asymmetric(grid)) is not None:
+        return {ZERO: np.asarray(q.zero_point, np.int32)}
+    if (kind := kind_of(grid)) is None:
+        return {}
     return {kind: np.asarray(KINDS[kind].constant(grid), np.int32)}
 
 
@@ -122,10 +93,14 @@ def read(site: str, op: str, *operands: Grid | None) -> dict[str, IntArray]:
     """Return the constants by which `site` says what the codes of its operands stand for.
 
     Raises ValueError for an operator that takes such codes as they are. Powers of two are the
-    constant `power` of the matmul that reads them.
+    constant `power` of the matmul that reads them. A zero point is read by every operator but those
+    of differences.
     """
     found: dict[str, IntArray] = {}
     for k, grid in enumerate(operands):
+        if (q := asymmetric(grid)) is not None and op not in DIFFERENCES:
+            found[f"input{k}_{ZERO}"] = np.asarray(q.zero_point, np.int32)
+            found[f"input{k}_clamp"] = np.array(clamp_of(q), np.int32)
         kind = kind_of(grid)
         if kind is None or grid is None:
             continue
@@ -142,13 +117,16 @@ def read(site: str, op: str, *operands: Grid | None) -> dict[str, IntArray]:
     return found
 
 
-def form(c: Any, scale: float = 1.0, prefix: str = "") -> CodeGrid | None:
+def form(c: Any, scale: float = 1.0, prefix: str = "") -> Form | None:
     """Return the grid that the constants of a site say its codes have, or with the `prefix`
     "input0_" those of an operand; None where codes are what they stand for.
 
     The integer form does not depend on `scale`, a label. Raises ValueError for constants that no
     grid has.
     """
+    zero = c.get(f"{prefix}{ZERO}")
+    if zero is not None:
+        return affine(tuple(c.get(f"{prefix}clamp").tolist()), scale, int(zero))
     for name, kind in KINDS.items():
         constant = c.get(f"{prefix}{name}")
         if constant is not None:
@@ -163,11 +141,21 @@ def aligned(c: Any, k: int, codes: IntArray) -> IntArray:
     return meant(form(c, prefix=f"input{k}_"), codes)
 
 
-def meant(grid: CodeGrid | None, codes: IntArray) -> IntArray:
+def operand(c: Any, k: int, codes: IntArray) -> tuple[IntArray, int]:
+    """Return the same, and the greatest |integer| that codes of operand k can stand for."""
+    grid = form(c, prefix=f"input{k}_")
+    if grid is None:
+        return codes, largest_code(codes.dtype)
+    return meant(grid, codes), max(-grid.range[0], grid.range[1])
+
+
+def meant(grid: Form | None, codes: IntArray) -> IntArray:
     """Return the integers that codes of `grid` stand for; of powers of root two those of even
     codes."""
     if grid is None:
         return codes
+    if isinstance(grid, QParams):
+        return integers_of(grid, codes)
     return grid.halves(codes)[0] if isinstance(grid, LogSqrt2Grid) else grid.aligned(codes)
 
 
@@ -176,11 +164,15 @@ def product(c: Any, a: IntArray, b: IntArray, arithmetic: Arithmetic) -> Any:
 
     Odd powers of root two have their own, which come to the unit of the others by one multiply.
     """
-    grid, right = form(c, prefix="input0_"), aligned(c, 1, b)
-    acc = arithmetic.matmul(aligned(c, 0, a), right)
+    grid, (left, one), (right, other) = (
+        form(c, prefix="input0_"),
+        operand(c, 0, a),
+        operand(c, 1, b),
+    )
+    acc = arithmetic.matmul(left, right, (one, other))
     if not isinstance(grid, LogSqrt2Grid):
         return acc
-    odd = arithmetic.matmul(grid.halves(a)[1], right)
+    odd = arithmetic.matmul(grid.halves(a)[1], right, (one, other))
     return acc + arithmetic.requantize(odd, *ROOT2, *INT32)
 
 
@@ -188,6 +180,12 @@ def guard_of(grid: CodeGrid) -> int:
     """Return the fraction bits that a kernel gives to integers of `grid`: 8, or what is left."""
     largest = max(-grid.range[0], grid.range[1])
     return max(0, min(GUARD, 30 - largest.bit_length()))
+
+
+def ends(c: Any) -> tuple[int, int]:
+    """Return the range that a site clips its integers to, where nothing is narrowed."""
+    (lo, hi), zero = c.clamp.tolist(), zero_of(c)
+    return lo - zero, hi - zero
 
 
 class Writer(NamedTuple):
@@ -204,9 +202,8 @@ class Writer(NamedTuple):
 def writer(c: Any, guard: int | None = None) -> Writer:
     """Return the `Writer` of a site with constants `c`; `guard` where the operator fixes it."""
     grid = form(c)
-    if grid is None:
-        lo, hi = c.clamp.tolist()
-        return Writer(lo, hi)
+    if grid is None or isinstance(grid, QParams):
+        return Writer(*ends(c))
     bits = guard_of(grid) if guard is None else guard
     lo, hi = (end << bits for end in grid.range)
     return Writer(lo, hi, bits, lambda integers: grid.narrow(integers, bits), coded=True)

@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refvit.integer import grids
-from refvit.integer.arithmetic import FAST, Arithmetic, code_dtype, in_rows
+from refvit.integer.arithmetic import FAST, Arithmetic, code_dtype, in_rows, largest_code
 from refvit.integer.fixedpoint import GUARD, INT32, shift_round
 from refvit.integer.kernels.profiles import profile
 from refvit.integer.kernels.softmax import by_window
 from refvit.integer.qtensor import QTensor
+from refvit.integer.zero_points import stored, zero_of
 from refvit.ops import functional as F
 from refvit.ops.protocol import Index, Mask
 from refvit.params import Params
@@ -43,18 +44,19 @@ class IntegerOps:
         self.arithmetic = arithmetic
         self.tap = tap
 
-    def _result(self, site: str, codes: IntArray) -> QTensor:
-        lo, hi = self._clamp(self.constants[site])
-        codes = codes.astype(code_dtype(lo, hi), copy=False)
+    def _result(self, site: str, integers: IntArray) -> QTensor:
+        """Store what an operator has made, by the zero point of `site` if it has one."""
+        c = self.constants[site]
+        codes = stored(integers, c)
         self.tap(site, codes)
-        return QTensor(codes, self.scales[site])
-
-    def _clamp(self, c: Any) -> tuple[int, int]:
-        lo, hi = c.clamp.tolist()
-        return lo, hi
+        return QTensor(codes, self.scales[site], zero_of(c))
 
     def input(self, x: IntArray, *, site: str) -> QTensor:
-        return self._result(site, x)
+        """The codes come as they are: clause 1.4."""
+        c = self.constants[site]
+        codes = x.astype(code_dtype(*c.clamp.tolist()), copy=False)
+        self.tap(site, codes)
+        return QTensor(codes, self.scales[site], zero_of(c))
 
     def output(self, x: QTensor, *, site: str) -> QTensor:
         return x
@@ -64,9 +66,10 @@ class IntegerOps:
 
     def linear(self, x: QTensor, p: Params) -> QTensor:
         """Clause 3.2 of the specification."""
-        rows = grids.aligned(p, 0, x.codes).reshape(-1, x.shape[-1])
-        acc = self.arithmetic.matmul(rows, p.weight.T)
-        out = self.arithmetic.requantize(acc, p.multiplier, p.shift, *self._clamp(p), p.get("bias"))
+        integers, most = grids.operand(p, 0, x.codes)
+        rows, bounds = integers.reshape(-1, x.shape[-1]), (most, largest_code(p.weight.dtype))
+        acc = self.arithmetic.matmul(rows, p.weight.T, bounds)
+        out = self.arithmetic.requantize(acc, p.multiplier, p.shift, *grids.ends(p), p.get("bias"))
         return self._result(p.path, out.reshape(*x.shape[:-1], -1))
 
     def matmul(self, a: QTensor, b: QTensor, *, site: str, scale: float = 1.0) -> QTensor:
@@ -74,7 +77,7 @@ class IntegerOps:
         c = self.constants[site]
         acc = grids.product(c, a.codes, b.codes, self.arithmetic)
         return self._result(
-            site, self.arithmetic.requantize(acc, c.multiplier, c.shift, *self._clamp(c))
+            site, self.arithmetic.requantize(acc, c.multiplier, c.shift, *grids.ends(c))
         )
 
     def add(self, a: QTensor, b: QTensor, *, site: str) -> QTensor:
@@ -96,8 +99,8 @@ class IntegerOps:
     def _by_rows(
         self, site: str, c: Any, kernel: Callable[..., IntArray], *arrays: IntArray
     ) -> QTensor:
-        """Run a kernel of rows block by block, the codes of each narrowed while it is at hand."""
-        narrow = code_dtype(*self._clamp(c))
+        """Run a kernel of rows block by block, what it makes narrowed while it is at hand."""
+        narrow = code_dtype(*grids.ends(c))
         return self._result(site, in_rows(lambda *part: np.asarray(kernel(*part), narrow), *arrays))
 
     def _guarded(self, codes: IntArray, c: Any, k: int) -> IntArray:
@@ -110,15 +113,16 @@ class IntegerOps:
         kernel = self.profile.gelu_for(write.coded)
 
         def formula(codes: IntArray) -> IntArray:
-            return write.narrow(kernel.run(codes, c, self.arithmetic, write.lo, write.hi))
+            integers = grids.aligned(c, 0, codes)
+            return write.narrow(kernel.run(integers, c, self.arithmetic, write.lo, write.hi))
 
-        if write.coded and kernel.elementwise:
+        if kernel.elementwise:
             return self._result(site, self.arithmetic.elementwise(formula, x.codes))
         return self._result(site, formula(x.codes))
 
     def softmax(self, x: QTensor, *, site: str, mask: Mask | None = None) -> QTensor:
         c, run = self.constants[site], self.profile.softmax.run
-        write = grids.Writer(*self._clamp(c)) if self.profile.log2 else grids.writer(c)
+        write = grids.Writer(*grids.ends(c)) if self.profile.log2 else grids.writer(c)
 
         def kernel(scores: IntArray, gone: Mask | None = None) -> IntArray:
             return write.narrow(run(scores, c, self.arithmetic, write.lo, write.hi, gone))
@@ -128,7 +132,7 @@ class IntegerOps:
 
     def layer_norm(self, x: QTensor, p: Params, *, eps: float) -> QTensor:
         """`eps` was folded into the constants when the model was compiled."""
-        lo, hi = self._clamp(p)
+        lo, hi = grids.ends(p)
 
         def kernel(rows: IntArray) -> Any:
             return self.profile.layer_norm.run(rows, p, self.arithmetic, lo, hi)
@@ -140,28 +144,28 @@ class IntegerOps:
         c = self.constants[site]
         total = grids.aligned(c, 0, x.codes).sum(axis, dtype=np.int32)
         return self._result(
-            site, self.arithmetic.requantize(total, c.multiplier, c.shift, *self._clamp(c))
+            site, self.arithmetic.requantize(total, c.multiplier, c.shift, *grids.ends(c))
         )
 
     def rearrange(self, x: QTensor, pattern: str, /, **sizes: int) -> QTensor:
-        return QTensor(einops.rearrange(x.codes, pattern, **sizes), x.scale)
+        return x.holding(einops.rearrange(x.codes, pattern, **sizes))
 
     def select(self, x: QTensor, index: Index, *, axis: int) -> QTensor:
-        return QTensor(x.codes[(slice(None),) * axis + (index,)], x.scale)
+        return x.holding(x.codes[(slice(None),) * axis + (index,)])
 
     def roll(self, x: QTensor, shifts: tuple[int, ...], *, axes: tuple[int, ...]) -> QTensor:
-        return QTensor(F.roll(x.codes, shifts, axes), x.scale)
+        return x.holding(F.roll(x.codes, shifts, axes))
 
     def pad(self, x: QTensor, after: tuple[int, ...], *, axes: tuple[int, ...]) -> QTensor:
-        """The grid is symmetric, so the code of zero is 0."""
-        return QTensor(F.pad(x.codes, after, axes), x.scale)
+        """What is padded stands for 0: clause 3.7."""
+        return x.holding(F.pad(x.codes, after, axes, x.zero))
 
     def concat(self, parts: Sequence[QTensor], *, axis: int, site: str) -> QTensor:
         """Clause 3.6 of the specification."""
         c = self.constants[site]
         integers = [grids.aligned(c, k, part.codes) for k, part in enumerate(parts)]
         steps = [
-            self.arithmetic.requantize(x, m, s, *self._clamp(c))
+            self.arithmetic.requantize(x, m, s, *grids.ends(c))
             for x, m, s in zip(integers, c.multiplier, c.shift, strict=True)
         ]
         return self._result(site, F.concat(tuple(steps), axis))

@@ -9,7 +9,7 @@ a file cannot claim what its integers do not bear out (specification, section 7)
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,37 +19,23 @@ from refvit.integer import grid_proofs, grids
 from refvit.integer.arithmetic import PLAIN, code_dtype
 from refvit.integer.bounds import Proof, dot_range, product_range, prove
 from refvit.integer.fixedpoint import GUARD, real_of
+from refvit.integer.grid_kinds import KINDS, kind_of
 from refvit.integer.kernels.log_softmax import POWER
 from refvit.integer.kernels.profiles import profile
 from refvit.integer.kernels.softmax import ROW_SUM
-from refvit.integer.needs import COUNT, MULTIPLIER, SHIFT, Need
+from refvit.integer.needs import COUNT, MULTIPLIER, SHIFT, Need, small
+from refvit.integer.ranged import Ranged
+from refvit.integer.zero_points import ZERO, affine
 from refvit.models import Config, forward, parameter_shapes
 from refvit.ops import Shape
 from refvit.ops.functional import concat_shape, padded_shape
 from refvit.ops.protocol import Index, Mask
 from refvit.ops.shape_ops import rearranged_shape, selected_shape
 from refvit.params import Params
-from refvit.quant import Log2Grid, code_range
+from refvit.quant import Log2Grid, QParams, code_range
 
 IntArray = NDArray[Any]
 WIDTH = "give it fewer bits in the recipe"
-
-
-@dataclass(frozen=True)
-class Ranged:
-    """What is known of a value: its [shape], the range of its integers, where they are
-    probabilities the greatest sum of a row, and the `grid` of codes that stand for others: then the
-    integers are those they stand for."""
-
-    shape: tuple[int, ...]
-    lo: int
-    hi: int
-    total: int | None = None
-    grid: grids.CodeGrid | None = None
-
-    @property
-    def range(self) -> tuple[int, int]:
-        return self.lo, self.hi
 
 
 def prove_engine(
@@ -99,7 +85,15 @@ class ProveOps:
         bits = hi.bit_length() + (lo < 0)
         if hi & (hi + 1) or lo not in (0, -hi, -hi - 1) or not 2 <= bits <= 16:
             raise ValueError(f"{site}.clamp [{lo}, {hi}] is no range of codes of 2 to 16 bits")
-        return self.constants[site], Ranged(shape, lo, hi)
+        return self.constants[site], self._shifted(site, Ranged(shape, lo, hi))
+
+    def _shifted(self, site: str, codes: Ranged) -> Ranged:
+        """Return the integers that `codes` stand for if `site` has a zero point: it is a code."""
+        lo, hi = codes.range
+        if self.constants.get(f"{site}.{ZERO}") is None:
+            return codes
+        zero = int(self._taken(f"{site}.{ZERO}", small(lo, hi)))
+        return replace(codes, lo=lo - zero, hi=hi - zero, grid=affine((lo, hi), 1.0, zero))
 
     def _taken(self, name: str, need: Need) -> IntArray:
         tensor = self.constants.get(name)
@@ -112,11 +106,13 @@ class ProveOps:
     def _coded(self, site: str, op: str, out: Ranged, guard: int | None = None) -> Ranged:
         """Return `out` with the grid that the constants of `site` give its codes, if they do, after
         the proof that the integers fit which are narrowed to them."""
-        kind = next((k for k in grids.KINDS if self.constants.get(f"{site}.{k}") is not None), None)
+        kind = next((k for k in KINDS if self.constants.get(f"{site}.{k}") is not None), None)
         if kind is None:
             return out
+        if out.grid is not None:
+            raise ValueError(f"{site}: its codes are {kind} or have a zero point, not both")
         width = out.shape[-1]
-        self._taken(f"{site}.{kind}", grids.KINDS[kind].need(width))
+        self._taken(f"{site}.{kind}", KINDS[kind].need(width))
         grid = grid_proofs.said(site, op, kind, self.constants[site], width)
         writes_itself = op == "linear" or (op == "softmax" and self.profile.log2)
         if not writes_itself:
@@ -190,21 +186,21 @@ class ProveOps:
     def gelu(self, x: Ranged, *, site: str, form: str = "erf") -> Ranged:
         self._reads(site, "gelu", x)
         out = self._coded(site, "gelu", self._take(site, x.shape, {})[1])
-        kernel = self.profile.gelu_for(out.grid is not None)
+        kernel = self.profile.gelu_for(kind_of(out.grid) is not None)
         c, _ = self._take(site, x.shape, kernel.needs(*x.range))
         self.proofs += kernel.ranges(site, c, *x.range)
         if not kernel.elementwise:
             return out
         codes, write = np.arange(x.lo, x.hi + 1).astype(code_dtype(*x.range)), grids.writer(c)
         results = write.narrow(kernel.run(codes, c, PLAIN, write.lo, write.hi))
-        results = grids.meant(out.grid, results)
+        results = grids.meant(out.grid, results) if write.coded else results
         return replace(out, lo=int(results.min()), hi=int(results.max()))
 
     def softmax(self, x: Ranged, *, site: str, mask: Mask | None = None) -> Ranged:
         kernel = self.profile.softmax
         self._reads(site, "softmax", x)
-        c, out = self._take(site, x.shape, kernel.needs(*x.range))
-        proofs = kernel.ranges(site, c, *x.range, x.shape[-1])
+        c, out = self._take(site, x.shape, kernel.needs(*x.differing))
+        proofs = kernel.ranges(site, c, *x.differing, x.shape[-1])
         self.proofs += proofs
         total: int | None = next(proof.hi for proof in proofs if proof.what == ROW_SUM)
         assert total is not None
@@ -213,7 +209,7 @@ class ProveOps:
             if not isinstance(out.grid, Log2Grid):
                 raise ValueError(f"it lacks {site}.log2")
             total = -(-total >> POWER - out.grid.power)  # in units of the least power
-        elif out.grid is not None:
+        elif out.grid is not None and not isinstance(out.grid, QParams):
             total = grid_proofs.row_sum(out.grid, grids.guard_of(out.grid), total, x.shape[-1])
         return replace(out, lo=0, total=total)
 
@@ -221,7 +217,7 @@ class ProveOps:
         kernel = self.profile.layer_norm
         c, out = self._take(p.path, x.shape, kernel.needs(x.shape[-1]))
         self._reads(p.path, "layer_norm", x)
-        self.proofs += kernel.ranges(p.path, c, *x.range)
+        self.proofs += kernel.ranges(p.path, c, *x.differing)
         return out
 
     def mean(self, x: Ranged, *, axis: int, site: str) -> Ranged:

@@ -9,7 +9,7 @@ Who implements an operator needs its folder and its clause of the specification,
     DIR/<site>/output                 the same; yours goes here (`refvit.integer.replay`)
 
 Each name but the manifest's is a pair of files, .npy and .hex (`refvit.integer.codefile`).
-`testbench.sv` beside this file reads one folder.
+`testbench.sv` beside this file reads one folder, of a linear with signed codes and no zero point.
 """
 
 from __future__ import annotations

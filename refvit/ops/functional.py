@@ -201,15 +201,15 @@ def gelu_tanh(x: FloatArray) -> FloatArray:
 
 
 @overridable
-def pad(x: FloatArray, after: tuple[int, ...], axes: tuple[int, ...]) -> FloatArray:
-    """Append `after` zeros at the end of each of `axes`.
+def pad(x: FloatArray, after: tuple[int, ...], axes: tuple[int, ...], fill: int = 0) -> FloatArray:
+    """Append `after` zeros, or what they are to be filled with, at the end of each of `axes`.
 
     >>> pad(np.ones((1, 2)), (1,), (1,))
     array([[1., 1., 0.]])
     """
     if not any(after):
         return x
-    out = np.zeros(padded_shape(x.shape, after, axes), x.dtype)
+    out = np.full(padded_shape(x.shape, after, axes), fill, x.dtype)
     out[tuple(slice(n) for n in x.shape)] = x
     return out
 

@@ -37,7 +37,10 @@ class DynamicGrid:
             raise ValueError(f"dynamic codes have 2 to 16 bits; asked for {self.bits}")
 
     scale = np.asarray(np.nan)  # there is none before the value
-    cure = 'it is found at run time: its line in the recipe says dynamic = ""'
+    cure = (
+        'it is found at run time; write dynamic = "" in its line of the recipe, or take another '
+        "method than dynamic"
+    )
 
     @property
     def lo(self) -> int:

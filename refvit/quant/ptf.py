@@ -14,7 +14,7 @@ from them M, N and B of "M q + B, shifted right by N", are float tensors made at
 refvit's LayerNorm kernel takes the aligned integers as they are: 8 bits, a shift of 3 and the zero
 point make 12, and 16 are allowed.
 
-The engine runs these codes, if the zero point is 0 as everywhere in it. A linear has a factor for
+The engine runs these codes, if their zero point is 0. A linear has a factor for
 each channel anyway; where `add` writes the stream, `narrow` rounds each channel once, by the guard
 bits of the addition and its alpha. What reads the stream, the next `layer_norm` and `add`, starts
 with `aligned` (specification, clauses 1.5 and 3.8). The 16 bits that the presets give to the stream

@@ -2,7 +2,7 @@
 
 Weights, norms, biases and the steps of all grids are float tensors by name; the forward is that of
 the float model, with the tap that simulates (`FakeQuantize`). What is learned settles into a
-`QuantizedModel` like any other, which compiles.
+`QuantizedModel` like any other, which compiles, learned zero points of activations too.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ class Learnable:
     Of every affine grid that the loss depends on the step is learned, as its logarithm, so that it
     stays above 0 whatever the rate, and one rate serves steps of all sizes; the mean of a distilled
     model's two heads is behind its loss, and keeps its grid. Zero points that are not 0 are learned
-    besides (LSQ+), in steps and rounded in the forward. A bias's step is the product of its input's
+    besides (LSQ+), in steps and rounded in the forward; the engine has those of activations, not of
+    weights. A bias's step is the product of its input's
     and its weights', so it follows what they learn and learns nothing itself. Powers of the root of
     two and twin steps learn their scale; groups, dynamic grids and the rest stay as calibration
     found them.

@@ -29,7 +29,7 @@ def reparameterise(
 
     "symmetric" equalises max|y| and moves no zero point. "centred" first moves the middle of each
     channel's range to 0, (min + max) / 2, as Outlier Suppression+ does (Wei et al. 2023): the
-    integer engine's symmetric grid then wastes no code. "asymmetric" is the paper's, for grids of
+    symmetric grid of most recipes then wastes no code. "asymmetric" is the paper's, for grids of
     `bits` with zero points. Norms whose readers take no offset (`Fold.shifts`) get "symmetric";
     the release gives such a linear a bias that its architecture lacks. Quantize the result as any
     other; ranges here are min-max, where the release searches percentiles.
