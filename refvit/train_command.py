@@ -55,7 +55,7 @@ def add_fields(parser: argparse.ArgumentParser) -> None:
     """Add an option for each field of a recipe but `data`, which says --data."""
     for field in fields(TrainRecipe):
         if field.name != "data":
-            about = f"{field.metadata['help']} ({field.default})"
+            about = f"{field.metadata['help']} ({'none' if field.default == '' else field.default})"
             parser.add_argument(
                 f"--{option(field.name)}", dest=f"train_{field.name}", type=type(field.default),
                 default=argparse.SUPPRESS, help=about.replace("%", "%%"), metavar=kind_of(field),
