@@ -39,7 +39,8 @@ def find_model(where: str | Path) -> Path:
         return weights_folder() / f"{where}.safetensors"
     if str(where) in VARIANTS and not Path(where).exists():
         raise FileNotFoundError(
-            f"{str(where)!r} names a variant, which has no weights; refvit.random makes some"
+            f"{str(where)!r} names a variant, which has no weights; name a shipped model, of "
+            f"{', '.join(shipped())}, or a checkpoint (in Python refvit.random makes weights)"
         )
     if str(where) == "" or not _exists(Path(where)):
         names = ", ".join(shipped()) or "none"

@@ -120,7 +120,7 @@ def _model_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model",
         metavar="MODEL",
-        help="a shipped name, a variant, hf:org/name, a directory or a file",
+        help="a shipped name, hf:org/name, a directory or a file; without weights a variant",
     )
     parser.add_argument(
         "--set",

@@ -37,10 +37,20 @@ CALIBRATION = 1024
 
 def add_routes(parser: argparse.ArgumentParser) -> None:
     """Add the data, the table, and what the routes may use."""
+    parser.epilog = (
+        "ptq is method best of refvit compare on real images; qat is refvit train --qat; data-free "
+        "is method fitted, data-free-tuned method best, on the images of --made."
+    )
     add_grid(parser, "routes", USUAL, f"{', '.join(ROUTES)} (all but qat-long)", RECIPES)
     parser.add_argument("--made", type=Path, metavar="DIR", help="images of refvit synthesize")
-    parser.add_argument("--training", metavar="RECIPE", help="how qat trains (qat)")
-    parser.add_argument("--images", type=int, metavar="N", help="that qat sees (as its recipe)")
+    parser.add_argument(
+        "--training", metavar="RECIPE",
+        help="how qat trains (qat), a TOML file with the options of refvit train as its keys",
+    )  # fmt: skip
+    parser.add_argument(
+        "--images", type=int, metavar="N",
+        help="that qat sees (as its recipe says), and qat-long four times as often",
+    )  # fmt: skip
     parser.add_argument("--count", type=int, metavar="N", help="test images (all, or 10,000)")
     parser.add_argument(
         "--calibration-images", type=int, metavar="N",
@@ -102,13 +112,16 @@ def training_of(args: argparse.Namespace) -> dict[str, Any]:
 def made_by(model: Model, folder: Path) -> NDArray[Any]:
     """Return the pixels of the images in a folder that `refvit synthesize` wrote for `model`;
     ValueError for any other folder."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no directory {str(folder)!r}, which --made names")
     card = read_json(folder / CARD) if (folder / CARD).is_file() else {}
+    whose = f", its card says {card['model']!r}" if isinstance(card.get("model"), str) else ""
     if card.get("digest") == model_digest(model):
         source = parse_source(f"folder:{folder}", model.labels)
         pixels = pixels_of(model.preprocess, source.test(0, sys.maxsize)[0])
         if card.get("pixels") == pixel_digest(pixels):
             return pixels
     raise ValueError(
-        f"{str(folder)!r} does not hold images as this model made them; make them with refvit "
-        "synthesize MODEL --out DIR"
+        f"{str(folder)!r} does not hold images as this model made them{whose}; make them with "
+        "refvit synthesize MODEL --out DIR"
     )

@@ -61,9 +61,11 @@ def run_synthesize(args: argparse.Namespace) -> tuple[str, Any]:
         **measured(model, pixels, labels),
     }  # fmt: skip
     write(args.out, model, pixels, names, about)
+    more = "" if about["as_meant"] > 0.5 else "; few are what was meant: more --steps make them so"
     said = (
         f"{args.out}: {args.count} images of {args.model}, {about['as_meant']:.0%} classified as "
-        f"meant; patch entropy {about['entropy']:.2f}, of noise {about['entropy_of_noise']:.2f}\n"
+        f"meant; patch entropy {about['entropy']:.2f}, of noise {about['entropy_of_noise']:.2f}"
+        f"{more}\n"
         f"{args.out / SHEET} shows them; calibrate with --calibration folder:{args.out}"
     )
     return said, about | {"folder": str(args.out), "files": names}

@@ -207,20 +207,25 @@ def steps_of(
     state: TrainState,
 ) -> Generator[tuple[TrainState, float], None, None]:
     """Yield the state after each step from `state` on, and the loss that led to it."""
-    classes, ready = student.config.classes, student.preprocess or preprocess_of(student.config)
-    loss, right = math.log(classes), 1 / classes  # running means, of one who guesses at first
+    ready, means = student.preprocess or preprocess_of(student.config), None
     pool = ThreadPoolExecutor(recipe.shards)
     name = f"train {recipe.start or recipe.model}"
     bar = Progress(name, recipe.images, done=state.step * recipe.batch)
     try:
         for batch in batches(recipe, source, ready, teacher, state.step):
             state, now, hit = advanced(recipe, student, state, batch, pool)
-            loss, right = 0.98 * loss + 0.02 * now, 0.98 * right + 0.02 * hit
+            loss, right = means = running(means, (now, hit))
             bar.advance(recipe.batch, f"loss {loss:.3f}  accuracy {right:.1%}")
             yield state, now
     finally:
         pool.shutdown()
         bar.close()
+
+
+def running(before: tuple[float, float] | None, now: tuple[float, float]) -> tuple[float, float]:
+    """Return running means of a loss and an accuracy, which begin at those of the first batch."""
+    loss, right = before or now
+    return 0.98 * loss + 0.02 * now[0], 0.98 * right + 0.02 * now[1]
 
 
 def advanced(

@@ -31,6 +31,7 @@ def add_train(parser: argparse.ArgumentParser) -> None:
     """Add the recipe, one option per field of it, and where to read and write."""
     parser.epilog = (
         "What stands in brackets is so unless RECIPE says otherwise; an option here decides. "
+        f"The recipe qat says {'; '.join(f'{k} {v}' for k, v in read_recipe('qat').items())}. "
         "With --qat and --from MODEL the file is an engine."
     )
     names = ", ".join(recipe_names())
@@ -46,7 +47,7 @@ def add_train(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--test", type=int, default=EVALUATION, metavar="N",
-        help=f"fresh test images for the card ({EVALUATION})",
+        help=f"fresh test images for the card, FILE with .json ({EVALUATION})",
     )  # fmt: skip
 
 
@@ -54,11 +55,17 @@ def add_fields(parser: argparse.ArgumentParser) -> None:
     """Add an option for each field of a recipe but `data`, which says --data."""
     for field in fields(TrainRecipe):
         if field.name != "data":
-            about = f"{field.metadata['help']} ({field.default})"
+            about = f"{field.metadata['help']} ({'none' if field.default == '' else field.default})"
             parser.add_argument(
                 f"--{option(field.name)}", dest=f"train_{field.name}", type=type(field.default),
-                default=argparse.SUPPRESS, help=about.replace("%", "%%"), metavar="VALUE",
+                default=argparse.SUPPRESS, help=about.replace("%", "%%"), metavar=kind_of(field),
             )  # fmt: skip
+
+
+def kind_of(field: Any) -> str:
+    """Return what the help calls the value of a field."""
+    named = {"start": "MODEL", "teacher": "MODEL", "qat": "RECIPE", "model": "VARIANT"}
+    return named.get(field.name) or {int: "N", float: "X"}.get(type(field.default), "TEXT")
 
 
 def run_train(args: argparse.Namespace) -> tuple[str, Any]:
@@ -137,8 +144,8 @@ def spoken(name: str, given: dict[str, Any]) -> str:
 
 
 def option(field: str) -> str:
-    """Return how the command line calls a field of a recipe; `from` is no name in Python."""
-    return {"start": "from"}.get(field, field)
+    """Return how the command line calls a field of a recipe."""
+    return {"start": "from", "calibration": "calibration-images"}.get(field, field)
 
 
 def make_card(

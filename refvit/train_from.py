@@ -43,12 +43,14 @@ def run_from(
     learned: Model | QuantizedModel = run(model, source, recipe, state, teacher)
     minutes = round((time.monotonic() - began) / 60, 1)
     card = about | {"data": source.name, "start_digest": model_digest(model), "minutes": minutes}
+    card |= {"sites": find_recipe(recipe.qat).to_toml()} if recipe.qat else {}
     card |= taught_by | tested(model, learned, source, args.test)
     card, shown = written(out, learned, source, args.test, card)
     card["sha256"] = hashlib.sha256(out.read_bytes()).hexdigest()
     write_text(out.with_suffix(".json"), json.dumps(card, indent=2) + "\n")
     line = f"{card['top1']:.2%} of {card['test_images']:,} test images, {shown}"
-    return f"{out}: {line}; it came from {card['start_top1']:.2%}", card
+    kept = f"{state} keeps what it could resume from, and may go"
+    return f"{out}: {line}; it came from {card['start_top1']:.2%}\n{kept}", card
 
 
 def written(

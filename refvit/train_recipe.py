@@ -54,9 +54,9 @@ class TrainRecipe:
     seed: int = say("of weights and images", 0)
     start: str = say("model to go on from, in place of random weights", "")
     damping: float = say("pull of weights to their codes at the end of qat", 0.0)
-    qat: str = say("recipe of quantization-aware training, as w4a4, none for float", "")
+    qat: str = say("widths of quantization-aware training: w4a4 or a TOML file of sites", "")
     method: str = say("what finds the grids that qat starts from", "fitted")
-    calibration: int = say("images that it looks at", 256)
+    calibration: int = say("images that the method looks at", 256)
 
     def __post_init__(self) -> None:
         if self.data not in DATA or self.distill not in DISTILLATIONS:

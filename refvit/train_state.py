@@ -26,14 +26,17 @@ def restored(recipe: TrainRecipe, tensors: Arrays, path: Path | None, begins: st
     start = fresh(tensors, recipe.ema > 0)
     if path is None or not path.exists():
         return start
-    stored, meta = read_tensors(path)
+    try:
+        stored, meta = read_tensors(path)
+    except ValueError as error:
+        raise ValueError(f"{error}; delete it to begin anew") from None
     other = _difference(recipe, meta.get("recipe", ""))
     if other is not None:
         raise ValueError(f"{path} belongs to another run: {other}; name a new --out, or delete it")
     if meta.get("begins", begins) != begins:
         raise ValueError(
-            f"{path} belongs to another run: its images, or the weights and grids it began with, "
-            "were others; name a new --out, or delete it"
+            f"{path} belongs to another run: its images, its teacher, its model or the recipe of "
+            "its grids were others; name a new --out, or delete it"
         )
     kinds = PARTS if recipe.ema else PARTS[:3]
     wanted = {f"{kind}/{name}" for kind in kinds for name in start.params}

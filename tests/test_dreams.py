@@ -101,6 +101,14 @@ def test_batches_begin_from_noise_of_their_own_and_share_out_the_labels(monkeypa
     assert {(steps, entropy) for *_, steps, entropy in given} == {(6, 0.5)}
 
 
+@pytest.mark.parametrize("factor", [np.nan, 1e25])
+def test_a_model_that_gives_no_numbers_makes_no_images(factor):
+    model = random_model(VIT)
+    worse = replace(model, params=model.params.map(lambda t: t * np.float32(factor)))
+    with np.errstate(all="ignore"), pytest.raises(ValueError, match=r"makes no image: its loss is"):
+        synthesize(worse, 2, steps=2)
+
+
 def test_contrast_is_the_mean_over_channels():
     """Pixels of larger deviations are divided by more, so their differences are smaller."""
     ready = Preprocess((224, 224), (0.5,) * 3, (0.226,) * 3)

@@ -11,8 +11,10 @@ from refvit.model import Model
 from refvit.models import ViTConfig, random_params
 from refvit.quant import (
     PRESETS,
+    DynamicGrid,
     Log2Grid,
     LogSqrt2Grid,
+    QParams,
     Recipe,
     Spec,
     TwinGrid,
@@ -71,6 +73,16 @@ def test_a_grid_that_a_recipe_names_stays(model):
         grids = METHODS["fitted"](model, pixels, recipe).qparams
         assert isinstance(grids["blocks.0.attn.softmax"], softmax)
         assert isinstance(grids["blocks.0.mlp.act"], TwinGrid)
+
+
+@pytest.mark.parametrize("field", [{"symmetric": False}, {"dynamic": "token"}])
+def test_fitted_leaves_what_a_recipe_says_of_a_linear_grid(model, field):
+    """An asymmetric grid after GELU is no twin grid by surprise, nor a dynamic one."""
+    pixels = model.preprocess.normalise(refvit.data.shapes10("calibration", 2)[0])
+    table = changed(resolved(model, PRESETS["w4a4"]), "*.mlp.act", **field)
+    found = METHODS["fitted"](model, pixels, table).qparams["blocks.0.mlp.act"]
+    assert type(found) is (QParams if "symmetric" in field else DynamicGrid)
+    assert "dynamic" in field or not found.symmetric
 
 
 def test_methods_change_every_recipe_whatever_its_patterns(model):

@@ -157,6 +157,17 @@ def test_a_zero_point_settles_on_the_nearest_code(model, pixels, learned, code):
     assert found.qparams[site].zero_point == code
 
 
+def test_what_is_no_simulated_model_does_not_learn(model, pixels):
+    with pytest.raises(TypeError, match="Learnable takes a simulated model"):
+        Learnable(model)
+    learnable = Learnable(quantize_model(model, pixels[:2], "w8a8"))
+    some = dict(learnable.tensors)
+    first = some.pop("blocks.0.add1@step")
+    for wrong, said in ((some, "is missing"), (learnable.tensors | {"no": first}, "no tensor")):
+        with pytest.raises(ValueError, match=said):
+            learnable.settled(wrong)
+
+
 def test_weights_settle_as_they_were_learned(model, pixels):
     learnable = Learnable(quantize_model(model, pixels[:8], "w4a4"))
     moved = {name: t + np.float32(0.01) for name, t in learnable.tensors.items()}

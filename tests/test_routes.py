@@ -171,8 +171,8 @@ def test_mistakes_of_the_command_are_one_line(tmp_path, capsys):
                  str(made)]) == 0  # fmt: skip
     capsys.readouterr()
     for argv, said in (
-        (["--made", str(tmp_path / "none")], "does not hold images as this model made them"),
-        (["--made", str(made)], "does not hold images as this model made them"),
+        (["--made", str(tmp_path / "none")], "no directory"),
+        (["--made", str(made)], "as this model made them, its card says 'nano_swin'"),
         (["--routes", "qat", "--made", str(made)], "--made is for data-free and data-free-tuned"),
         (["--routes", "ptq", "--images", "9"], "--images is for qat and qat-long; asked for are"),
         (["--routes", "qat", "--training", str(odd)], "says pool = 100, which the table decides"),

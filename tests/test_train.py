@@ -62,6 +62,32 @@ def test_shards_give_the_gradient_of_the_batch():
         np.testing.assert_allclose(parts[0][name], g, atol=1e-12)
 
 
+def test_gradients_that_are_no_numbers_are_never_stepped_along(monkeypatch):
+    """Not in the last step either, whose loss is a number."""
+    real, calls = training.gradients, []
+
+    def diverging(*args):
+        calls.append(1)
+        grads, loss, right = real(*args)
+        last = len(calls) > RECIPE.shards * (RECIPE.steps - 1)
+        return (
+            {name: g * np.float32("nan" if last else 1) for name, g in grads.items()},
+            loss,
+            right,
+        )
+
+    monkeypatch.setattr(training, "gradients", diverging)
+    with pytest.raises(ValueError, match="the loss is nan"):
+        train(RECIPE, None, Shapes10())
+    assert len(calls) == RECIPE.shards * RECIPE.steps
+
+
+def test_running_means_begin_at_the_first_batch():
+    first = training.running(None, (0.4, 0.9))
+    assert first == pytest.approx((0.4, 0.9))
+    assert training.running(first, (1.4, 0.4)) == pytest.approx((0.42, 0.89))
+
+
 def test_a_run_that_diverges_keeps_its_last_good_state(tmp_path, monkeypatch):
     real, calls = training.gradients, []
 

@@ -1,6 +1,7 @@
 """`refvit train --from`: training that goes on from a model, on grids or without."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import refvit
 from refvit import train as train_module
 from refvit import train_from, train_inputs
+from refvit.checkpoints import find_model, save_model
 from refvit.cli import main
 from refvit.methods import changed, resolved
 from refvit.quant import (
@@ -67,6 +69,52 @@ def test_what_the_engine_refuses_is_refused_before_training(tmp_path, capsys, mo
         assert main([*asked, *argv]) == 2
         assert said in capsys.readouterr().err
     assert not list(out.parent.iterdir())
+
+
+def stopped(*args):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("what", ["grids", "teacher"])
+def test_a_stopped_training_goes_on_with_what_it_began_with_alone(what, tmp_path, monkeypatch):
+    """Grids that learn nothing are no tensors, and a teacher is more than its name."""
+    model, state = refvit.load("nano_vit"), tmp_path / "state"
+    sites, teacher = tmp_path / "r.toml", tmp_path / "teacher.safetensors"
+    about = {"start": "nano_vit", "qat": str(sites), "images": 48, "batch": 16, "calibration": 8,
+             "teacher": str(teacher), "method": "minmax"}  # fmt: skip
+
+    def write(bits, seed):
+        grids = changed(W4A4, "*.softmax", quantizer="log2", observer="mse", bits=bits)
+        sites.write_text(grids.to_toml())
+        save_model(teacher, refvit.random("nano_vit", seed=seed), {})
+
+    write(4, 0)
+    real, steps = train_module.advanced, []
+    monkeypatch.setattr(
+        "refvit.train.advanced", lambda *a: stopped() if len(steps) else steps.append(1) or real(*a)
+    )
+    with pytest.raises(KeyboardInterrupt):
+        learn(model, Shapes10(), TrainRecipe(**about), state)
+    monkeypatch.setattr("refvit.train.advanced", stopped)
+    with pytest.raises(KeyboardInterrupt):  # it goes on
+        learn(model, Shapes10(), TrainRecipe(**about), state)
+    write(3 if what == "grids" else 4, 1 if what == "teacher" else 0)
+    with pytest.raises(ValueError, match="its teacher, its model or the recipe of its grids"):
+        learn(model, Shapes10(), TrainRecipe(**about), state)
+
+
+def test_a_model_is_not_written_into_the_directory_it_is_read_from(tmp_path, capsys):
+    held = tmp_path / "held"
+    held.mkdir()
+    shutil.copy(find_model("nano_vit"), held / "model.safetensors")
+    before = (held / "model.safetensors").read_bytes()
+    for name in ("--from", "--teacher"):
+        asked = ["--from", "nano_vit"] if name == "--teacher" else []
+        argv = ["train", "nano_vit", *asked, name, str(held), "--out", str(held / "x.safetensors")]
+        assert main(argv) == 2
+        assert "lies in the directory of the model that is read" in capsys.readouterr().err
+    assert [path.name for path in held.iterdir()] == ["model.safetensors"]
+    assert (held / "model.safetensors").read_bytes() == before
 
 
 def test_a_float_model_goes_on_without_grids(tmp_path, capsys):

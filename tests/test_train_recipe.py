@@ -47,6 +47,10 @@ def test_a_recipe_that_is_none_says_why(tmp_path, text, message):
         ({"distill": "firm"}, "distill one of hard, soft"),
         ({"model": "fashion_vit"}, "reads other"),
         ({"temperature": 0.0}, "temperature is above 0"),
+        ({"alpha": 0.9}, "alpha 0.9 is for training that learns from a teacher"),
+        ({"teacher": "nano_swin", "temperature": 9.0}, "is for training that distils softly"),
+        ({"labels": "a|b"}, "labels 'a|b' is for training that reads IDX files"),
+        ({"data": "idx", "model": "fashion_vit", "difficulty": 0.9}, "draws shapes10"),
     ],
 )
 def test_impossible_recipes_are_refused(change, message):

@@ -5,8 +5,10 @@ inside the range, its ends included (Bengio, Leonard and Courville 2013). LSQ gi
 gradient as well (Esser, McKinstry, Bablani, Appuswamy and Modha 2020, equations 3 and 5), and LSQ+
 an offset (Bhalgat, Lee, Nagel, Blankevoort and Kwak 2020, equation 4), here a zero point in steps:
 one rate serves grids of all sizes, and its rounding is in the forward, so that what is trained is
-what settles. At an end of the range LSQ gives all to the step. The tap is `FakeQuantize`, as in
-calibration and in simulation: only the grids it is given know that something is learned.
+what settles. At an end of the range LSQ gives all to the step. None of this is the slope of the
+staircase: it is that of a forward in which how far each value was rounded, rint(u) - u, is held
+still, and so differences check it. The tap is `FakeQuantize`, as in calibration and in simulation:
+only the grids it is given know that something is learned.
 """
 
 from __future__ import annotations

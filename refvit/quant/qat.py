@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refvit.autodiff import value_of
+from refvit.matching import expects
 from refvit.params import Params
 from refvit.quant.affine import QParams
 from refvit.quant.grid import Grid
@@ -45,10 +46,28 @@ class Learnable:
     two and twin steps learn their scale; groups, dynamic grids and the rest stay as calibration
     found them.
     Grids of 24 bits and more are finer than float32 and are left out, with a bias whose weights are
-    on one: there a step of training is the float one.
+    on one: there a step of training is the float one. TypeError for what is not simulated.
+
+    >>> import refvit
+    >>> from refvit.autodiff import value_and_gradients
+    >>> from refvit.models import forward
+    >>> from refvit.ops import FloatOps
+    >>> model, pixels = refvit.random("nano_vit"), np.zeros((1, 3, 32, 32), np.float32)
+    >>> learnable = Learnable(refvit.quantize(model, pixels, recipe="w4a4"))
+    >>> def loss(leaves):
+    ...     weights, ops = Params(leaves), FloatOps(learnable.tap(leaves))
+    ...     return np.mean(forward(ops, pixels, weights, model.config))
+    >>> value, gradients = value_and_gradients(loss, learnable.tensors)
+    >>> sorted(gradients)[:3]
+    ['blocks.0.add1@step', 'blocks.0.add2@step', 'blocks.0.attn.context@step']
+    >>> type(learnable.settled(learnable.tensors)).__name__
+    'QuantizedModel'
     """
 
     start: QuantizedModel
+
+    def __post_init__(self) -> None:
+        expects(self.start, QuantizedModel, "Learnable")
 
     @cached_property
     def simulated(self) -> frozenset[str]:
@@ -60,7 +79,8 @@ class Learnable:
 
     @cached_property
     def tensors(self) -> Arrays:
-        """What is learned, float32 by name: parameters, `<site>@step` and `<site>@zero_point`."""
+        """What is learned, float32 by name: parameters, `<site>@step`, the logarithm of a step
+        (`step_of` returns it), and `<site>@zero_point`, in steps."""
         found = {name: t.astype(np.float32) for name, t in self.start.params.items()}
         for name, q in self.start.qparams.items():
             if _learns(q):
@@ -94,7 +114,11 @@ class Learnable:
         return total
 
     def settled(self, tensors: Mapping[str, NDArray[Any]]) -> QuantizedModel:
-        """Return the quantized model that has learned `tensors`, its zero points whole codes."""
+        """Return the quantized model that has learned `tensors`, its zero points whole codes;
+        ValueError unless they are those of `tensors`."""
+        if strange := sorted(self.tensors.keys() ^ tensors.keys()):
+            said = "is no tensor of it" if strange[0] in tensors else "is missing"
+            raise ValueError(f"a model settles with all that it learns: {strange[0]!r} {said}")
         own = {name: tensors[name] for name, _ in self.start.params.items()}
         model = replace(self.start.model, params=Params(own))
         return replace(self.start, model=model, qparams=self._grids(tensors))

@@ -123,6 +123,7 @@ class Recipe:
             matched = {site for site in known if fnmatchcase(site, pattern)}
             if not matched and pattern not in COMMON:
                 near = perhaps(pattern, sorted(known)) or perhaps(pattern, sorted(endings(known)))
+                near = near or "; refvit info MODEL --all lists them"
                 raise ValueError(f"recipe {self.name!r}: no site matches {pattern!r}{near}")
             if above:
                 late = f"{pattern!r} comes too late: {above!r} above it decides every site"
@@ -233,7 +234,12 @@ def read_recipe(path: str | Path) -> Recipe:
             raise ValueError(
                 f"{str(path)!r}: {pattern!r} says {which}; there are {', '.join(known)}"
             )
+    return Recipe(name, {pattern: _spec(path, pattern, said) for pattern, said in sites.items()})
+
+
+def _spec(path: Path, pattern: str, said: Mapping[str, Any]) -> Spec:
+    """Return what a line of a file says; ValueError with its pattern for what no line can say."""
     try:
-        return Recipe(name, {pattern: Spec(**said) for pattern, said in sites.items()})
+        return Spec(**said)
     except ValueError as error:
-        raise ValueError(f"{str(path)!r}: {error}") from None
+        raise ValueError(f"{str(path)!r}: {pattern!r}: {error}") from None
