@@ -125,8 +125,13 @@ def identity(model: Model, source: Source, recipes: Sequence[str]) -> dict[str, 
         "model": Path(model.source).name,
         "digest": model_digest(model),
         "source": source.name,
-        "recipes": {name: digest(find_recipe(name).to_toml().encode()) for name in recipes},
+        "recipes": {name: recipe_digest(name) for name in recipes},
     }
+
+
+def recipe_digest(name: str) -> str:
+    """Return a digest of what a recipe says, whatever its file is called."""
+    return digest(find_recipe(name).to_toml().encode())
 
 
 def model_digest(model: Model) -> str:

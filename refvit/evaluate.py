@@ -5,8 +5,7 @@ Batches are independent and drawn by index, so any `concurrent.futures.Executor`
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from refvit.ahead import in_order
 from refvit.integer import IntegerModel, compile
 from refvit.matching import one_of
 from refvit.model import Model
@@ -133,7 +133,10 @@ def counted(
     confusion, high, agreed = np.zeros((len(source.labels),) * 2, np.int64), 0, 0
     tasks = (Task(model, exact, source, at, min(BATCH, most - at)) for at in range(0, most, BATCH))
     bar = Progress(f"evaluate {engine}", most)
-    for found, truth, among5, same in _in_order(tasks, executor):
+    ran: Iterable[Any] = map(run_task, tasks)
+    if executor is not None:
+        ran = in_order(run_task, tasks, executor, 2 * WAITING)
+    for found, truth, among5, same in ran:
         np.add.at(confusion, (truth, found), 1)
         high, agreed = high + among5, agreed + same
         bar.advance(len(truth), f"{np.trace(confusion) / max(1, confusion.sum()):.2%} right")
@@ -170,14 +173,3 @@ def run_task(task: Task) -> tuple[NDArray[Any], NDArray[Any], int, int]:
     if task.exact is not None:
         same = int((task.exact(pixels).argmax(1) == best[:, 0]).sum())
     return best[:, 0], truth, int((best[:, :5] == truth[:, None]).any(1).sum()), same
-
-
-def _in_order(tasks: Iterator[Task], executor: Executor | None) -> Iterator[Any]:
-    """Run tasks, a bounded number ahead, and yield their results in order."""
-    if executor is None:
-        yield from map(run_task, tasks)
-        return
-    waiting = [executor.submit(run_task, task) for task in itertools.islice(tasks, 2 * WAITING)]
-    while waiting:
-        yield waiting.pop(0).result()
-        waiting += [executor.submit(run_task, task) for task in itertools.islice(tasks, 1)]

@@ -23,9 +23,14 @@ def warmup_cosine(step: int, steps: int, warmup: int, peak: float) -> float:
     return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
 
+def global_norm(grads: Arrays) -> float:
+    """Return the joint Euclidean norm of all gradients: no finite number if one of them is none."""
+    return math.sqrt(sum(float(np.vdot(g, g)) for g in grads.values()))
+
+
 def clip_by_global_norm(grads: Arrays, limit: float) -> tuple[Arrays, float]:
     """Scale all gradients so that their joint Euclidean norm is at most `limit`; return it too."""
-    norm = math.sqrt(sum(float(np.vdot(g, g)) for g in grads.values()))
+    norm = global_norm(grads)
     scale = np.float32(min(1.0, limit / (norm + 1e-12)))
     return {name: g * scale for name, g in grads.items()}, norm
 

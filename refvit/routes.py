@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refvit.cells import filled, grid_table, identity
+from refvit.cells import filled, grid_table, identity, recipe_digest
 from refvit.compare import weight_bytes
 from refvit.evaluate import evaluate
 from refvit.files import digest
@@ -87,8 +87,8 @@ def qat(
     model: Model, source: Source, recipe: str, means: Means, route: str = "qat"
 ) -> QuantizedModel:
     """Trained on with labels, on grids that learn."""
-    training = training_of(means, route, model.source or "a model in memory", recipe)
-    state = state_of(means, route, recipe)
+    training = training_recipe(means, route, model.source or "a model in memory", recipe)
+    state = cell_state(means, route, recipe)
     learned = learn(model, source, training, state)
     if state is not None:
         state.unlink(missing_ok=True)
@@ -100,19 +100,19 @@ def qat_long(model: Model, source: Source, recipe: str, means: Means) -> Quantiz
     return qat(model, source, recipe, means, "qat-long")
 
 
-def training_of(means: Means, route: str, start: str, recipe: str) -> TrainRecipe:
+def training_recipe(means: Means, route: str, start: str, recipe: str) -> TrainRecipe:
     """Return how a route that trains does it."""
     training = TrainRecipe(**{**means.training, "start": start, "qat": recipe})
     longer = LONGER if route == "qat-long" else 1
     return replace(training, images=longer * training.images)
 
 
-def state_of(means: Means, route: str, recipe: str) -> Path | None:
+def cell_state(means: Means, route: str, recipe: str) -> Path | None:
     """Return where a training keeps what it resumes from, a file for each of the table's cells."""
     if means.state is None or route not in TRAINED:
         return None
-    said = digest(find_recipe(recipe).to_toml().encode())[:8]
-    return means.state.with_name(f"{means.state.name}.{route}.{Path(recipe).stem}.{said}.state")
+    name = f"{route}.{Path(recipe).stem}.{recipe_digest(recipe)[:8]}"
+    return means.state.with_name(f"{means.state.name}.{name}.state")
 
 
 def data_free(model: Model, source: Source, recipe: str, means: Means) -> QuantizedModel:
@@ -150,7 +150,7 @@ def _made(means: Means) -> NDArray[Any]:
 def arrival(model: Model, source: Source, route: str, recipe: str, *, means: Means) -> Arrival:
     """Return one cell: take the route, then test what is simulated and what is compiled. Its
     minutes are those of a training that was stopped as well."""
-    began = time.monotonic() - seconds_in(state_of(means, route, recipe))
+    began = time.monotonic() - seconds_in(cell_state(means, route, recipe))
     quantized = ROUTES[route](model, source, recipe, means)
     minutes = (time.monotonic() - began) / 60
     found = evaluate(quantized, source, means.count)
@@ -209,7 +209,7 @@ def said_of(means: Means, route: str) -> dict[str, Any]:
     if route == "ptq":
         return {"calibration": means.calibration}
     if route in TRAINED:
-        training = training_of(means, route, "any", RECIPES[0])
+        training = training_recipe(means, route, "any", RECIPES[0])
         said = {key: value for key, value in asdict(training).items() if key not in DECIDED}
         return said | {"teacher_digest": teacher_digest(training)}
     made = _made(means)

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from refvit.ahead import in_order
 from refvit.augment import augment, parse
 from refvit.autodiff import value_and_gradients
 from refvit.files import digest
@@ -79,9 +80,9 @@ def student_loss(recipe: TrainRecipe, heads: dict[str, Any], batch: Batch) -> An
 class Student:
     """What learns: a configuration, what its tensors are at first, and the tap that its forward
     has, made of them as they are now; how it wants its images, if not as all that is trained here
-    does; and what its tensors cost besides the loss of their logits, given their tap and the share
-    of the training, 0 to 1, that is over; and the
-    recipe of the grids that it learns on, in words, as those that learn nothing are no tensors."""
+    does; what its tensors cost besides the loss of their logits, given their tap and the share of
+    the training, 0 to 1, that is over; and the recipe of the grids that it learns on, in words, as
+    those that learn nothing are no tensors."""
 
     config: Config
     tensors: Arrays
@@ -147,11 +148,7 @@ def batches(
         return Batch(preprocess.normalise(images), targets, taught)
 
     with ThreadPoolExecutor(1) as pool:
-        coming = [pool.submit(draw, step) for step in range(first, recipe.steps)[:1]]
-        for step in range(first + 1, recipe.steps + 1):
-            ready = coming.pop()
-            coming += [pool.submit(draw, step)] if step < recipe.steps else []
-            yield ready.result()
+        yield from in_order(draw, range(first, recipe.steps), pool, ahead=2)
 
 
 def train(

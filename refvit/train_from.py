@@ -82,10 +82,10 @@ def learn(
     names, else the float model itself.
     """
     pixels = pixels_of(model.preprocess, source.calibration(recipe.calibration))
-    start = Learnable(method(recipe.method)(model, pixels, find_recipe(recipe.qat)))
+    sites = find_recipe(recipe.qat)
+    start = Learnable(method(recipe.method)(model, pixels, sites))
     compile(start.start)  # what the engine refuses is refused before it is trained
-    grids = find_recipe(recipe.qat).to_toml()
-    student = replace(student_of(start, model, recipe.damping), grids=grids)
+    student = replace(student_of(start, model, recipe.damping), grids=sites.to_toml())
     teacher = teacher or teacher_of(recipe, model.config, model)[0]
     return start.settled(dict(train(recipe, state, source, teacher, student=student).items()))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,10 +27,7 @@ def restored(recipe: TrainRecipe, tensors: Arrays, path: Path | None, begins: st
     start = fresh(tensors, recipe.ema > 0)
     if path is None or not path.exists():
         return start
-    try:
-        stored, meta = read_tensors(path)
-    except ValueError as error:
-        raise ValueError(f"{error}; delete it to begin anew") from None
+    stored, meta = _read(path)
     other = _difference(recipe, meta.get("recipe", ""))
     if other is not None:
         raise ValueError(f"{path} belongs to another run: {other}; name a new --out, or delete it")
@@ -60,11 +58,19 @@ def _difference(recipe: TrainRecipe, said: str) -> str | None:
     return "its " + ", ".join(parts) if parts else None
 
 
+def _read(path: Path, only: Sequence[str] | None = None) -> tuple[Arrays, dict[str, str]]:
+    """Return what `read_tensors` does of a state; ValueError, with the cure, if it is not whole."""
+    try:
+        return read_tensors(path, only)
+    except ValueError as error:
+        raise ValueError(f"{error}; delete it to begin anew") from None
+
+
 def seconds_in(path: Path | None) -> float:
     """Return how long the training in a state has taken, 0 where there is none."""
     if path is None or not path.exists():
         return 0.0
-    said = read_tensors(path, only=())[1].get("seconds", "0")
+    said = _read(path, only=())[1].get("seconds", "0")
     return float(said) if said.replace(".", "", 1).isdigit() else 0.0
 
 

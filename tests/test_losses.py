@@ -53,7 +53,7 @@ def test_soft_distillation_of_a_copy_is_nothing_and_hard_is_its_own_confidence()
 
 def test_without_a_teacher_both_heads_learn_from_the_labels():
     rng = np.random.default_rng(0)
-    recipe, student = dataclasses.replace(DISTILLED, teacher=""), heads(rng)
+    recipe, student = dataclasses.replace(RECIPE, model="nano_deit"), heads(rng)
     batch = Batch(np.zeros((4, 1)), np.eye(10)[[0, 1, 2, 3]])
     each = [losses.cross_entropy(v, batch.targets, recipe.smoothing) for v in student.values()]
     assert training.student_loss(recipe, student, batch) == pytest.approx(np.mean(each))

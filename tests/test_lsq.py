@@ -32,10 +32,12 @@ reals = st.floats(-20, 20, allow_nan=False).filter(lambda v: v == 0 or abs(v) > 
 lists = st.lists(st.one_of(halves, reals), min_size=1, max_size=12)
 
 
-powers = st.sampled_from([0.125, 0.5, 1.0, 4.0])  # x / step is exact, so at an end it is the end
+POWERS = (0.125, 0.5, 1.0, 4.0)  # x / step is exact, so at an end it is the end
+powers = st.sampled_from(POWERS)
+steps = st.one_of(powers, st.floats(0.01, 10))
 
 
-@given(u=lists, bits=st.integers(2, 5), signed=st.booleans(), step=powers)
+@given(u=lists, bits=st.integers(2, 5), signed=st.booleans(), step=steps)
 @example(u=[3.0, -4.0, 3.5], bits=3, signed=True, step=0.5)
 def test_lsq_is_its_formula(u, bits, signed, step):
     """Esser et al. 2020, equations 3 and 5, element by element; at an end all is the step's."""
@@ -53,12 +55,15 @@ def test_lsq_is_its_formula(u, bits, signed, step):
         wanted_step += weight * (
             np.rint(scaled) - scaled if inside else np.clip(scaled, q.lo, q.hi)
         )
-    np.testing.assert_array_equal(dx, np.array(wanted_x))
-    assert dstep == pytest.approx(wanted_step, abs=1e-9 * weights.sum())
+    near_end = np.isclose(x / step, q.lo, rtol=1e-12) | np.isclose(x / step, q.hi, rtol=1e-12)
+    told = ~near_end | (step in POWERS)
+    np.testing.assert_array_equal(dx[told], np.array(wanted_x)[told])
+    if told.all():
+        assert dstep == pytest.approx(wanted_step, abs=1e-9 * weights.sum())
     assert np.array_equal(lsq(x, np.array(step), None, q.lo, q.hi, 1.0), fake_quantize(x, q))
 
 
-@given(u=lists, step=st.floats(0.05, 5), zero=st.floats(0, 7))
+@given(u=lists, step=st.floats(0.05, 5), zero=st.floats(-3, 10))
 def test_lsq_plus_gives_to_the_zero_point_what_is_clipped(u, step, zero):
     """Bhalgat et al. 2020, equation 4 with the offset b = -z step: 0 inside, -step where x is
     clipped; of the step rint(u) - u inside, else the end. And the forward is `QParams`."""
@@ -72,7 +77,7 @@ def test_lsq_plus_gives_to_the_zero_point_what_is_clipped(u, step, zero):
     )
     clipped = (x / step < lo) | (x / step > hi)
     assert np.array_equal(dx, weights * ~clipped)
-    assert dzero == pytest.approx(-step * weights[clipped].sum())
+    assert dzero == pytest.approx(-step * weights[clipped].sum() if 0 <= zero <= 7 else 0.0)
     u = x / step
     each = np.where(clipped, np.clip(u, lo, hi), np.rint(u) - u)
     assert dstep == pytest.approx((weights * each).sum(), abs=1e-9 * weights.sum())

@@ -103,6 +103,17 @@ def test_a_stopped_training_goes_on_with_what_it_began_with_alone(what, tmp_path
         learn(model, Shapes10(), TrainRecipe(**about), state)
 
 
+def test_a_state_that_is_cut_is_one_line_with_its_cure(tmp_path, capsys):
+    out = tmp_path / "x.safetensors"
+    (tmp_path / "x.safetensors.state").write_bytes(b"cut")
+    for asked in ([], ["--qat", "w8a8"]):
+        argv = ["train", "--from", "nano_vit", "--images", "128", *asked, "--out", str(out)]
+        assert main(argv) == 2
+        err = capsys.readouterr().err
+        assert err.rstrip().endswith("delete it to begin anew")
+        assert err.count("\n") == 1
+
+
 def test_a_model_is_not_written_into_the_directory_it_is_read_from(tmp_path, capsys):
     held = tmp_path / "held"
     held.mkdir()

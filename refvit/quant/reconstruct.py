@@ -23,7 +23,7 @@ from refvit.matching import expects
 from refvit.model import Model
 from refvit.models import forward
 from refvit.ops import FloatOps, compose
-from refvit.optim import AdamW, fresh, warmup_cosine
+from refvit.optim import AdamW, fresh, global_norm, warmup_cosine
 from refvit.params import Params
 from refvit.progress import Progress
 from refvit.quant.ptq import QuantizedModel
@@ -61,7 +61,7 @@ def reconstruct(
             some = pixels[rng.choice(len(pixels), min(batch, len(pixels)), replace=False)]
             wanted = stream_of(exact.config, exact.params, some)
             found, grads = value_and_gradients(_loss(learnable, some, wanted), state.params)
-            if not np.isfinite([found, *(np.sum(g) for g in grads.values())]).all():
+            if not np.isfinite([found, global_norm(grads)]).all():
                 raise ValueError(f"the distance is {found} after step {step}; lower the rate")
             state = optimiser.update(state, grads, warmup_cosine(step, steps, steps // 10, rate))
             bar.advance(1, f"distance {found:.4f}")
