@@ -11,11 +11,12 @@ LEAST = {
     "bench_training": "--models nano_vit --batch 4 --runs 1",
     "bench_oscillation": "--steps 2 --watched 1 --count 20",
     "bench_query_key": "--images 64 --count 20",
+    "bench_offsets": "--images 64 --count 20",
     "bench_distillation": "--images 128 --seeds 1 --tests 20",
     "bench_datafree": "--seeds 1 --steps 4 --reconstruct 1 --many 8 --tests 20",
 }
-ROWS = {"bench_training": 1, "bench_oscillation": 4, "bench_query_key": 3, "bench_distillation": 6,
-        "bench_datafree": 12}  # fmt: skip
+ROWS = {"bench_training": 1, "bench_oscillation": 4, "bench_query_key": 3, "bench_offsets": 2,
+        "bench_distillation": 6, "bench_datafree": 12}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", LEAST)
