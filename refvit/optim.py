@@ -68,6 +68,7 @@ class AdamW:
     eps: float = 1e-8
     ema: float = 0.0
 
+    @np.errstate(under="ignore")  # the square of nearly nothing is nothing
     def update(self, state: TrainState, grads: Arrays, rate: float) -> TrainState:
         """Return the state one step on: whoever interrupts this still holds the old one whole."""
         step = state.step + 1

@@ -47,3 +47,12 @@ def test_the_average_of_weights_trails_them():
         keep = min(0.9, step / (step + 10))
         values.append(values[-1] * keep + float(state.params["w"][0]) * (1 - keep))
     assert state.average["w"][0] == pytest.approx(values[-1])
+
+
+@pytest.mark.parametrize("shape", [(), (2,)])
+def test_a_gradient_of_nearly_nothing_moves_nothing(shape):
+    """Of a value alone too, as a zero point is: its square is below the least float32."""
+    one = np.ones(shape, np.float32)
+    state = AdamW().update(fresh({"w": one}), {"w": one * np.float32(1e-30)}, 0.1)
+    assert (state.params["w"] == 1).all()
+    assert (state.second["w"] == 0).all()
