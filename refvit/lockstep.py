@@ -20,6 +20,7 @@ from refvit.integer.fixedpoint import real_of
 from refvit.integer.grids import moved, steps
 from refvit.integer.kernels import gelu, layer_norm, softmax
 from refvit.integer.kernels.softmax import by_window
+from refvit.integer.zero_points import zero_of
 from refvit.model import check_pixels
 from refvit.models import forward, workload_records
 from refvit.ops import FloatOps
@@ -110,7 +111,8 @@ class LockstepOps:
 
     def _codes(self, x: Pair) -> QTensor:
         if x.grid is not None:
-            return QTensor(quantize(x.value, x.grid), self.engine.scales[x.site])
+            zero = zero_of(self.engine.constants[x.site])
+            return QTensor(quantize(x.value, x.grid), self.engine.scales[x.site], zero)
         label = self.engine.scales[x.site]  # a learned tensor: its codes times its label, moved
         codes = np.rint(x.value / label).astype(self.engine.constants[x.site].dtype)
         return QTensor(codes, label)

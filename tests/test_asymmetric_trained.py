@@ -4,18 +4,13 @@ import json
 
 import numpy as np
 import pytest
+from asymmetric_models import zeros
 
 import refvit
 from refvit.cli import main
 from refvit.integer.zero_points import engine_grid
 from refvit.methods import resolved
 from refvit.quant import PRESETS, Learnable, QParams, Recipe, Spec
-
-
-def zeros(grids):
-    """The zero points of a model's grids, by site, where they are not 0."""
-    return {s: int(q.zero_point) for s, q in grids.items()
-            if isinstance(q, QParams) and not q.symmetric}  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def softmax_witness(scale=0.05):
     share = lone * ((1 << softmax.RECIPROCAL) // shift_round(one, spare))
     codes = softmax.softmax(np.zeros((1, TOKENS), np.int8), c, PLAIN, 0, 255)
     return plan, {
-        "input code": 128,
+        "input": 128,
         "score difference": below.max(),
         "polynomial + rounding": (last & 8191) + softmax.C + half,
         "sum of e + rounding": total.max(),
@@ -54,7 +54,7 @@ def gelu_witness(scale=0.05):
     c, q = Params(plan[0]), np.int32(-128)
     gate = gelu.ONE + (gelu.ONE - 0)  # |x| beyond the end of the polynomial
     return plan, {
-        "input code": 128,
+        "input": 128,
         "square": gelu.END**2,  # at x = 0
         "1 + L + rounding": gate + (1 << int(c.keep) >> 1),
         "x (1 + L)": abs(int(q)) * int(shift_round(np.int32(gate), c.keep)),
@@ -75,7 +75,7 @@ def norm_witness():
     c = Params(plan[0])
     out = PLAIN.requantize(n, c.multiplier, c.shift, -(2**31), 2**31 - 1)
     return plan, {
-        "input code": 32768,
+        "input": 32768,
         "centred value": np.abs(y).max(),
         "sum of squares + eps": squares,
         "y x reciprocal": norm_product(lone),
@@ -104,7 +104,7 @@ def shiftmax_witness(scale=0.05):
     p = -ends + (-ends >> 1) - (-ends >> 4)
     codes = shiftmax.shiftmax(np.zeros((1, TOKENS), np.int8), c, PLAIN, 0, 255)
     return plan, {
-        "input code": 128, "1.4375 x": -p.min(), "sum of exponentials": total,
+        "input": 128, "1.4375 x": -p.min(), "sum of exponentials": total,
         "exponential x reciprocal": lone, softmax.ROW_SUM: codes.sum(),
     }  # fmt: skip
 
@@ -116,7 +116,7 @@ def shift_gelu_witness(scale=0.05):
     ends = np.arange(256, dtype=np.int32)
     p = -ends + (-ends >> 1) - (-ends >> 4)
     return plan, {
-        "input code": 128,
+        "input": 128,
         "1.4375 x": -p.min(),
         "sum of two exponentials": 2 * int(e[0]),  # a row whose greatest is 0
         "exponential x reciprocal": (2**14 - 1) * (2**28 // (2**14 - 1)),  # e is nearly all of S
@@ -135,7 +135,7 @@ def ivit_norm_witness():
     apart = lone - (lone.sum() + WIDTH // 2) // WIDTH
     norm = 32767 * 2 - 100
     return plan, {
-        "input code": 32768, "sum of codes": abs(32768 * WIDTH),
+        "input": 32768, "sum of codes": abs(32768 * WIDTH),
         "centred value": np.abs(apart).max(), "sum of squares": squares,
         "y x reciprocal": int(np.abs(apart).max()) * (2**30 // norm),
         "gamma n + beta": 2**8 * 27.7 / 0.05,
@@ -150,7 +150,7 @@ def log_witness(scale=0.05):
     many = log_softmax.log_softmax(np.zeros((1, 181), np.int8), c, PLAIN, 0, 15)
     _, reached = softmax_witness(scale)
     return plan, {
-        what: reached[what] for what in ("input code", "score difference", "polynomial + rounding")
+        what: reached[what] for what in ("input", "score difference", "polynomial + rounding")
     } | {
         "sum of e + rounding": total.max(), "sum << fraction": int(total.max()) << int(c.spare),
         softmax.ROW_SUM: int((1 << (14 - many)).sum()),
@@ -204,7 +204,7 @@ def test_a_linear_reaches_both_ends_of_its_range():
         low = ((weight * np.where(weight > 0, -128, 127)).sum(1) + bias).min()
         assert proofs[site].hi >= top >= 0.9 * proofs[site].hi, site
         assert proofs[site].lo <= low <= 0.9 * proofs[site].lo, site
-    assert proofs["blocks.0.mlp.fc2"].why.split("codes in [")[1].startswith("-"), "GELU's least"
+    assert proofs["blocks.0.mlp.fc2"].why.split("integers in [")[1].startswith("-"), "GELU's least"
     heaviest = np.abs(engine.constants["blocks.0.mlp.fc2"].weight.astype(int)).sum(1).max()
     assert proofs["blocks.0.mlp.fc2"].lo > -128 * heaviest
 

@@ -275,7 +275,7 @@ def test_inputs_that_would_wrap_are_refused():
     one, zero = np.ones(3072), np.zeros(3072)
     with pytest.raises(OverflowError, match="too small for it"):
         layer_norm.plan("s", 1e-8, 1e-3, *INT16, one, zero, 1e6)
-    with pytest.raises(OverflowError, match=r"input code .* int16"):
+    with pytest.raises(OverflowError, match=r"input range .* int16"):
         gelu.plan("s", 1e-6, 1e-6, -(2**23), 2**23 - 1)
     with pytest.raises(OverflowError, match="sum of e"):
         softmax.plan("s", 0.1, 1 / 65535, *INT8, 180_430)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,12 +24,30 @@ from refvit.quant import quantize_model
 IntArray = NDArray[Any]
 Layout = Callable[[IntArray], IntArray]
 
+
+class Codes(NamedTuple):
+    """Integers in [lo, hi], as they are held."""
+
+    kind: Any
+    lo: int
+    hi: int
+
+    @property
+    def most(self) -> int:
+        return max(-self.lo, self.hi)
+
+
+INT8, UINT8 = Codes(np.int8, -128, 127), Codes(np.uint8, 0, 255)
+INT16 = Codes(np.int16, -(2**15), 2**15 - 1)
+NINE = Codes(np.int16, -255, 255)  # less a zero point, at either end
 # Codes and lengths K of the products, by how `fast_matmul` makes them.
-PRODUCTS: Mapping[str, tuple[Any, Any, tuple[int, ...]]] = {
-    "int8 x int8": (np.int8, np.int8, (64, 197, 1024, 1025, 1536, 3072)),  # float32, cut at 1024
-    "uint8 x int8": (np.uint8, np.int8, (64, 197, 514, 515, 1024, 1536)),  # float32, cut at 514
-    "int16 x int8": (np.int16, np.int8, (4, 64, 197, 1024, 3072)),  # float64; K = 4 in float32
-    "int16 x int16": (np.int16, np.int16, (64, 1024, 1025)),  # float64
+PRODUCTS: Mapping[str, tuple[Codes, Codes, tuple[int, ...]]] = {
+    "int8 x int8": (INT8, INT8, (64, 197, 1024, 1025, 1536, 3072)),  # float32, cut at 1024
+    "uint8 x int8": (UINT8, INT8, (64, 197, 514, 515, 1024, 1536)),  # float32, cut at 514
+    "9 bits x int8": (NINE, INT8, (64, 514, 515, 1536)),  # float32, cut at 514
+    "9 bits x 9 bits": (NINE, NINE, (64, 258, 259, 1024)),  # float32, cut at 258
+    "int16 x int8": (INT16, INT8, (4, 64, 197, 1024, 3072)),  # float64; K = 4 in float32
+    "int16 x int16": (INT16, INT16, (64, 1024, 1025)),  # float64
 }
 SHAPES = (((), 1, 1), ((), 1, 65), ((), 3, 5), ((2, 3), 17, 9), ((), 131, 67), ((), 64, 96))
 LAYOUTS: Mapping[str, Layout] = {
@@ -50,35 +68,36 @@ FORMS = ((np.int32, END), (np.float64, END), (np.int32, TOP), (np.float32, FLOAT
 
 def check_products(arithmetic: Arithmetic, codes: str) -> str:
     """Hold products of adversarial codes to int64, over lengths, shapes and memory orders."""
-    kind_a, kind_b, lengths = PRODUCTS[codes]
+    one, other, lengths = PRODUCTS[codes]
     for inner in lengths:
         for batch, m, n in SHAPES:
-            a, b = adversary(kind_a, (*batch, m), inner), adversary(kind_b, (*batch, n), inner)
+            a, b = adversary(one, (*batch, m), inner), adversary(other, (*batch, n), inner)
             exact = np.matmul(a.astype(np.int64), flipped(b).astype(np.int64))
             for order in ORDERS:
                 left, right = (LAYOUTS[name] for name in order)
-                wrong = difference(arithmetic.matmul(left(a), right(flipped(b))), exact)
+                made = arithmetic.matmul(left(a), right(flipped(b)), (one.most, other.most))
+                wrong = difference(made, exact)
                 if wrong:
                     sizes = f"{[*batch, m, inner]} @ {[*batch, inner, n]}"
                     return f"{sizes} in orders {order[0]} and {order[1]}: {wrong}"
     return ""
 
 
-def adversary(dtype: Any, rows: tuple[int, ...], inner: int) -> IntArray:
+def adversary(codes: Codes, rows: tuple[int, ...], inner: int) -> IntArray:
     """Return codes [*rows, inner] that make the greatest sums there are, and odd ones.
 
     In turn, a row is at the lower end of its range, at the upper, at either end in places that
     depend on the row alone, or anywhere. Row i is one code short of its end at place i, so that
     the sum of row i by column i is odd, which no float can hide beyond its mantissa.
     """
-    info, count = np.iinfo(dtype), math.prod(rows)
-    low = info.min or info.max
-    either = np.where(fixed((count, inner), 0, 1) == 1, low, info.max)
-    codes = fixed((count, inner), int(info.min), int(info.max))
-    codes[0::4], codes[1::4], codes[2::4] = low, info.max, either[2::4]
+    count = math.prod(rows)
+    low = codes.lo or codes.hi
+    either = np.where(fixed((count, inner), 0, 1) == 1, low, codes.hi)
+    made = fixed((count, inner), codes.lo, codes.hi)
+    made[0::4], made[1::4], made[2::4] = low, codes.hi, either[2::4]
     i = np.arange(count)
-    codes[i, i % inner] -= np.sign(codes[i, i % inner])
-    return codes.astype(dtype).reshape(*rows, inner)
+    made[i, i % inner] -= np.sign(made[i, i % inner])
+    return made.astype(codes.kind).reshape(*rows, inner)
 
 
 def flipped(x: IntArray) -> IntArray:

@@ -45,6 +45,7 @@ def prove(
     >>> prove("fc", "accumulator", -5, 300, "").bits
     10
     """
+    assert lo <= hi, f"{site}: {what} has no range [{lo}, {hi}]"
     proof = Proof(site, what, int(lo), int(hi), width, why)
     if proof.bits > width:
         found = f"{what} range [{proof.lo}, {proof.hi}]"
@@ -53,9 +54,11 @@ def prove(
 
 
 def prove_codes(site: str, lo: int, hi: int) -> Proof:
-    """Return the proof that a kernel's input codes fit int16, the widest it is made for."""
-    mend, why = "give the input at most 16 signed bits", "the grid of the input"
-    return prove(site, "input code", lo, hi, mend, 16, why)
+    """Return the proof that a kernel's input fits int16, the widest it is made for: codes, or what
+    codes with a zero point stand for."""
+    also = "signed = true" if lo >= 0 else "symmetric = true and signed = true"
+    mend = f"give what it reads at most 15 bits, or {also}, in its line of the recipe"
+    return prove(site, "input", lo, hi, mend, 16, "the grid of the input")
 
 
 def dot_range(weight: IntArray, bias: IntArray | None, lo: int, hi: int) -> tuple[int, int]:

@@ -151,7 +151,7 @@ class CompileOps:
 
     def gelu(self, x: Coded, *, site: str, form: str = "erf") -> Coded:
         step, narrowed = self._step(site, "gelu", x.shape[-1])
-        kernel = self.profile.gelu_for(narrowed)
+        kernel = self.profile.gelu_for(*self.qparams[site].range, narrowed)
         constants, _ = kernel.plan(site, x.scale, step, *x.range)
         return self._emit(site, x.shape, **constants, **grids.read(site, "gelu", x.q))
 

@@ -62,7 +62,8 @@ class IntegerModel:
         return self.run(self.encode(pixels), arithmetic)
 
     def encode(self, pixels: NDArray[Any]) -> IntArray:
-        """Return the int8 codes [B, C, H, W] of float pixels, as a front end would send them."""
+        """Return the codes [B, C, H, W] of float pixels, as a front end would send them: int8, or
+        what the recipe says."""
         return quantize(check_pixels(pixels, self.config, RESIZE), self.grid("input"))
 
     def run(
@@ -79,8 +80,7 @@ class IntegerModel:
         """
         self.check_codes(codes)
         out = forward(self.ops(arithmetic, tap), codes, self.constants, self.config).codes
-        head = grids.form(self.constants[logits_site(self.config)])
-        return np.asarray(grids.meant(head, out).astype(np.int32))
+        return np.asarray(grids.meant(self._head, out).astype(np.int32))
 
     def ops(
         self,
@@ -108,8 +108,13 @@ class IntegerModel:
 
     @cached_property
     def scale(self) -> float:
-        """The label of the logits: `codes * scale` are their reals."""
+        """The label of the logits: `logits * scale` are their reals."""
         return self.scales[logits_site(self.config)]
+
+    @cached_property
+    def _head(self) -> grids.Form | None:
+        """What the codes of the logits stand for."""
+        return grids.form(self.constants[logits_site(self.config)])
 
     @cached_property
     def digest(self) -> str:

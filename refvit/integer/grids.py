@@ -124,16 +124,19 @@ def form(c: Any, scale: float = 1.0, prefix: str = "") -> Form | None:
     The integer form does not depend on `scale`, a label. Raises ValueError for constants that no
     grid has.
     """
+    clamp = c.get(f"{prefix}clamp")
+    if clamp is None:  # an operand without it is taken as it is, or as powers of two
+        power = c.get("power") if prefix == "input0_" else None
+        return None if power is None else Log2Grid((int(power) + 2).bit_length() - 1)
+    lo, hi = clamp.tolist()
     zero = c.get(f"{prefix}{ZERO}")
     if zero is not None:
-        return affine(tuple(c.get(f"{prefix}clamp").tolist()), scale, int(zero))
+        return affine((lo, hi), scale, int(zero))
     for name, kind in KINDS.items():
         constant = c.get(f"{prefix}{name}")
         if constant is not None:
-            lo, hi = c.get(f"{prefix}clamp").tolist()
             return kind.made(constant, hi.bit_length() + (lo < 0), lo < 0, scale)
-    power = c.get("power") if prefix == "input0_" else None
-    return None if power is None else Log2Grid((int(power) + 2).bit_length() - 1)
+    return None
 
 
 def aligned(c: Any, k: int, codes: IntArray) -> IntArray:

@@ -47,9 +47,10 @@ class IntegerOps:
     def _result(self, site: str, integers: IntArray) -> QTensor:
         """Store what an operator has made, by the zero point of `site` if it has one."""
         c = self.constants[site]
-        codes = stored(integers, c)
+        zero = zero_of(c)
+        codes = stored(integers, c.clamp, zero)
         self.tap(site, codes)
-        return QTensor(codes, self.scales[site], zero_of(c))
+        return QTensor(codes, self.scales[site], zero)
 
     def input(self, x: IntArray, *, site: str) -> QTensor:
         """The codes come as they are: clause 1.4."""
@@ -110,7 +111,7 @@ class IntegerOps:
         """One polynomial for both forms, which differ by less than its own error."""
         c = self.constants[site]
         write = grids.writer(c)
-        kernel = self.profile.gelu_for(write.coded)
+        kernel = self.profile.gelu_for(write.lo, write.hi, write.coded)
 
         def formula(codes: IntArray) -> IntArray:
             integers = grids.aligned(c, 0, codes)

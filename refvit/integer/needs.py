@@ -51,9 +51,10 @@ def small(lo: int, hi: int) -> Need:
 
 
 def factors(*prefixes: str) -> dict[str, Need]:
-    """Return the needs of one factor for each prefix of its two names."""
+    """Return the needs of one factor, of a kernel and so not below 0, for each prefix of its two
+    names: what is proved of a row of probabilities is proved of such."""
     return {
         f"{prefix}{name}": need
         for prefix in prefixes
-        for name, need in (("multiplier", MULTIPLIER), ("shift", SHIFT))
+        for name, need in (("multiplier", small(0, LARGEST)), ("shift", SHIFT))
     }

@@ -19,7 +19,7 @@ from refvit.integer import grid_proofs, grids
 from refvit.integer.arithmetic import PLAIN, code_dtype
 from refvit.integer.bounds import Proof, dot_range, product_range, prove
 from refvit.integer.fixedpoint import GUARD, real_of
-from refvit.integer.grid_kinds import KINDS, kind_of
+from refvit.integer.grid_kinds import KINDS
 from refvit.integer.kernels.log_softmax import POWER
 from refvit.integer.kernels.profiles import profile
 from refvit.integer.kernels.softmax import ROW_SUM
@@ -93,6 +93,8 @@ class ProveOps:
         if self.constants.get(f"{site}.{ZERO}") is None:
             return codes
         zero = int(self._taken(f"{site}.{ZERO}", small(lo, hi)))
+        if not zero:
+            raise ValueError(f"{site}.{ZERO} is 0; a file of such codes leaves it out")
         return replace(codes, lo=lo - zero, hi=hi - zero, grid=affine((lo, hi), 1.0, zero))
 
     def _taken(self, name: str, need: Need) -> IntArray:
@@ -155,7 +157,7 @@ class ProveOps:
         self._reads(p.path, "linear", x)
         bounds = dot_range(weight, c.get("bias"), *x.range)
         heaviest = int(np.abs(weight.astype(np.int32)).sum(1, dtype=np.int64).max())
-        why = f"sum |w| <= {heaviest}, codes in [{x.lo}, {x.hi}], bias or not"
+        why = f"sum |w| <= {heaviest}, integers in [{x.lo}, {x.hi}], bias or not"
         self.proofs.append(prove(p.path, "accumulator", *bounds, WIDTH, why=why))
         return self._coded(p.path, "linear", out)
 
@@ -186,12 +188,13 @@ class ProveOps:
     def gelu(self, x: Ranged, *, site: str, form: str = "erf") -> Ranged:
         self._reads(site, "gelu", x)
         out = self._coded(site, "gelu", self._take(site, x.shape, {})[1])
-        kernel = self.profile.gelu_for(kind_of(out.grid) is not None)
+        write = grids.writer(self.constants[site])
+        kernel = self.profile.gelu_for(write.lo, write.hi, write.coded)
         c, _ = self._take(site, x.shape, kernel.needs(*x.range))
         self.proofs += kernel.ranges(site, c, *x.range)
         if not kernel.elementwise:
             return out
-        codes, write = np.arange(x.lo, x.hi + 1).astype(code_dtype(*x.range)), grids.writer(c)
+        codes = np.arange(x.lo, x.hi + 1).astype(code_dtype(*x.range))
         results = write.narrow(kernel.run(codes, c, PLAIN, write.lo, write.hi))
         results = grids.meant(out.grid, results) if write.coded else results
         return replace(out, lo=int(results.min()), hi=int(results.max()))

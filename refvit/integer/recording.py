@@ -114,4 +114,4 @@ class RecordingOps:
 
     def pad(self, x: Held, after: tuple[int, ...], *, axes: tuple[int, ...]) -> Held:
         out = self.integer.pad(x.q, after, axes=axes)
-        return self._moved(x, out, f"pad {after} zeros after axes {axes}")
+        return self._moved(x, out, f"pad {after} codes {x.q.zero} after axes {axes}")

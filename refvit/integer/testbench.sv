@@ -1,6 +1,8 @@
 // One linear against its vectors: every code, or the first that differs. Specification 2.2, 3.2.
-// Put your design in the place of `requantize` and the loop over i. Codes are signed and have no
-// zero point: where the folder has input0_zero_point, subtract it from x, and add zero_point to y (1.5).
+// Put your design in the place of `requantize` and the loop over i. Codes here are signed and have no
+// zero point. Where manifest.json says uint8, declare x, or y and expected, without `signed`. Where the
+// folder has input0_zero_point, subtract it from each x; where it has zero_point, clip to clamp less it
+// and add it to what is clipped (1.5).
 //
 //   refvit vectors nano_vit --site blocks.0.mlp.fc1 --out v
 //   iverilog -g2012 -o tb testbench.sv && vvp tb +dir=v/blocks.0.mlp.fc1

@@ -63,12 +63,11 @@ def differences(grid: Grid | None, lo: int, hi: int) -> tuple[int, int]:
     return lo + zero, hi + zero
 
 
-def stored(integers: IntArray, c: Any) -> IntArray:
-    """Return the codes v + z of the integers that the site with constants `c` has made."""
-    zero, narrow = zero_of(c), code_dtype(*c.clamp.tolist())
+def stored(integers: IntArray, clamp: IntArray, zero: int) -> IntArray:
+    """Return the codes v + z, `zero` being z, of integers v that lie in `clamp` less z: [2]."""
     if zero:
         integers = np.add(integers, np.int32(zero), dtype=np.int32)
-    return integers.astype(narrow, copy=False)
+    return integers.astype(code_dtype(*clamp.tolist()), copy=False)
 
 
 def engine_grid(site: str, grid: QParams, learned: bool = False) -> QParams:

@@ -41,12 +41,14 @@ class Profile(NamedTuple):
     gelu: Kernel
     layer_norm: Kernel
     log2: bool = False
-    coded_gelu: Kernel | None = None  # behind which codes are narrowed, if not `gelu`
+    wide_gelu: Kernel | None = None  # for what a table of int16 does not hold, if not `gelu`
     unbounded: tuple[str, ...] = ()  # operators for which no error is stated
 
-    def gelu_for(self, coded: bool) -> Kernel:
-        """Return the kernel of GELU, `coded` where its integers are narrowed to other codes."""
-        return self.coded_gelu if coded and self.coded_gelu else self.gelu
+    def gelu_for(self, lo: int, hi: int, coded: bool) -> Kernel:
+        """Return the kernel of GELU whose integers are clipped to [lo, hi], `coded` where they are
+        narrowed to other codes besides."""
+        held = not coded and tables.INT16[0] <= lo and hi <= tables.INT16[1]
+        return self.gelu if held or self.wide_gelu is None else self.wide_gelu
 
 
 SOFTMAX = Kernel(softmax.plan, softmax.softmax, softmax.needs, softmax.ranges, "4 mul")
@@ -79,7 +81,7 @@ PROFILES: Mapping[str, Profile] = {
     "refvit": Profile("I-BERT's polynomials on grids right at every scale", SOFTMAX, GELU, NORM),
     "ivit": Profile("I-ViT's operators, shifts derived", *IVIT, unbounded=BOUNDLESS),
     "log2": Profile("probabilities are 4-bit powers of two", LOG_SOFTMAX, GELU, NORM, log2=True),
-    "table": Profile("refvit with tables for 8-bit codes", *TABLES, NORM, coded_gelu=GELU),
+    "table": Profile("refvit with tables for 8-bit codes", *TABLES, NORM, wide_gelu=GELU),
 }
 
 
