@@ -21,6 +21,7 @@ ROWS = {"bench_training": 1, "bench_oscillation": 4, "bench_query_key": 3, "benc
 
 @pytest.mark.parametrize("name", LEAST)
 def test_it_prints_a_row_for_each_of_its_ways(name, capsys, monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
     monkeypatch.setattr(sys, "argv", [name, *LEAST[name].split()])
     runpy.run_path(str(FOLDER / f"{name}.py"), run_name="__main__")
     said = capsys.readouterr().out.splitlines()

@@ -25,7 +25,7 @@ from refvit.integer.kernels.profiles import profile
 from refvit.integer.kernels.softmax import ROW_SUM
 from refvit.integer.needs import COUNT, MULTIPLIER, SHIFT, Need, small
 from refvit.integer.ranged import Ranged
-from refvit.integer.zero_points import ZERO, affine
+from refvit.integer.zero_points import ZERO
 from refvit.models import Config, forward, parameter_shapes
 from refvit.ops import Shape
 from refvit.ops.functional import concat_shape, padded_shape
@@ -89,13 +89,12 @@ class ProveOps:
 
     def _shifted(self, site: str, codes: Ranged) -> Ranged:
         """Return the integers that `codes` stand for if `site` has a zero point: it is a code."""
-        lo, hi = codes.range
         if self.constants.get(f"{site}.{ZERO}") is None:
             return codes
-        zero = int(self._taken(f"{site}.{ZERO}", small(lo, hi)))
+        zero = int(self._taken(f"{site}.{ZERO}", small(*codes.range)))
         if not zero:
             raise ValueError(f"{site}.{ZERO} is 0; a file of such codes leaves it out")
-        return replace(codes, lo=lo - zero, hi=hi - zero, grid=affine((lo, hi), 1.0, zero))
+        return codes.less(zero)
 
     def _taken(self, name: str, need: Need) -> IntArray:
         tensor = self.constants.get(name)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from refvit.integer.grids import Form
-from refvit.integer.zero_points import differences
+from refvit.integer.zero_points import affine, differences
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,11 @@ class Ranged:
     @property
     def range(self) -> tuple[int, int]:
         return self.lo, self.hi
+
+    def less(self, zero: int) -> Ranged:
+        """Return the integers c - zero that codes c of this range stand for: one of them is 0."""
+        (lo, hi), grid = self.range, affine(self.range, 1.0, zero)
+        return replace(self, lo=lo - zero, hi=hi - zero, grid=grid)
 
     @property
     def differing(self) -> tuple[int, int]:
