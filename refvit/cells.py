@@ -202,7 +202,8 @@ def difference(found: dict[str, Any], about: dict[str, Any]) -> str | None:
     rest = [key for key in about if key not in (*MODEL, "digest", "code", "version", *NAMED)]
     for key in (*MODEL, *rest):
         if found.get(key) != about[key]:
-            return f"holds results of {key} {found.get(key)}, asked are {about[key]}"
+            old, new = ("all" if each is None else each for each in (found.get(key), about[key]))
+            return f"holds results of {key} {old}, asked are {new}"
     if found.get("digest") != about["digest"]:
         return f"holds results of another model {about['model']}: its weights or fields differ"
     for name, lines in about["recipes"].items():

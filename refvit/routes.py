@@ -223,16 +223,17 @@ def table(found: Sequence[Arrival]) -> str:
     order = {name: place for place, name in enumerate((*ROUTES, *RECIPES))}
     found = sorted(found, key=lambda a: (order[a.route], order.get(a.recipe, len(order))))
 
+    wide = max(14, *(len(a.recipe) + 8 for a in found))
+
     def head(recipe: str) -> str:
-        return f"{recipe + ': sim.':>14}{'int.':>7}{'min':>6}"
+        return f"{recipe + ': sim.':>{wide}}{'int.':>7}{'min':>6}"
+
+    def shown(a: Arrival | None) -> str:
+        if a is None:
+            return f"{'-':>{wide}}{'-':>7}{'-':>6}"
+        return f"{100 * a.top1:>{wide}.2f}{100 * a.integer_top1:>7.2f}{a.minutes:>6.1f}"
 
     return grid_table(
-        found, f"{'route':<16}", head, _shown, f"{'bytes, weights':<16}",
-        lambda size: f"{size:>21,}{'':>6}",
+        found, f"{'route':<16}", head, shown, f"{'bytes, weights':<16}",
+        lambda size: f"{size:>{wide + 7},}{'':>6}",
     )  # fmt: skip
-
-
-def _shown(a: Arrival | None) -> str:
-    if a is None:
-        return f"{'-':>14}{'-':>7}{'-':>6}"
-    return f"{100 * a.top1:>14.2f}{100 * a.integer_top1:>7.2f}{a.minutes:>6.1f}"

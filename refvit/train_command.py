@@ -32,7 +32,8 @@ def add_train(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "What stands in brackets is so unless RECIPE says otherwise; an option here decides. "
         f"The recipe qat says {'; '.join(f'{k} {v}' for k, v in read_recipe('qat').items())}. "
-        "With --qat and --from MODEL the file is an engine."
+        "With --qat and --from MODEL the file is an engine; what is learned besides is the step of "
+        "every grid (LSQ), and the zero point where the recipe says symmetric = false (LSQ+)."
     )
     names = ", ".join(recipe_names())
     parser.add_argument(

@@ -50,7 +50,7 @@ def run_from(
     write_text(out.with_suffix(".json"), json.dumps(card, indent=2) + "\n")
     line = f"{card['top1']:.2%} of {card['test_images']:,} test images, {shown}"
     kept = f"{state} keeps what it could resume from, and may go"
-    return f"{out}: {line}; it came from {card['start_top1']:.2%}\n{kept}", card
+    return f"{out}: {line}; it came from {card['start_top1']:.2%} in float\n{kept}", card
 
 
 def written(

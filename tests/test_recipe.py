@@ -35,6 +35,7 @@ WRONG = [
     ({"symmetric": False, "restricted": True}, "lack their least code"),
     ({"dynamic": "token", "restricted": True}, "lack their least code"),
     ({"dynamic": "token", "bits": 4, "quantizer": "log2"}, "a dynamic grid is linear"),
+    ({"observer": "channels"}, "'channels' is that of 'ptf'; got 'linear'"),
     ({"quantizer": "log2", "signed": False}, "2 to 4 bits to 'log2'; got 8"),
     ({"quantizer": "log_sqrt2", "observer": "mse"}, "2 to 6 bits to 'log_sqrt2'; got 8"),
     ({"quantizer": "twin", "observer": "mse", "bits": 9}, "2 to 8 bits to 'twin'; got 9"),
@@ -49,12 +50,13 @@ def test_fields_that_are_wrong_or_contradict_each_other_are_refused(said, messag
 
 MISPLACED = [
     ({"*": Spec(8, axis=0)}, "^patch_embed.*|input: axis and group are of weights"),
-    ({"*.weight": Spec(4, quantizer="log2"), "*": Spec(8)}, "patch_embed: weights have both signs"),
+    ({"*.weight": Spec(4, quantizer="log2"), "*": Spec(8)},
+     r'patch_embed: .* write signed = true, .* in the line of "\*\.weight"'),
     ({"*.weight": Spec(8, dynamic="token"), "*": Spec(8)}, "patch_embed: weights have both signs"),
     ({"*.norm1": Spec(4, quantizer="log2"), "*": Spec(8)},
      r"blocks\.0\.norm1: powers have no code below 0, the values go down to -"),
     ({"*.fc1": Spec(8, signed=False), "*": Spec(8)},
-     r"blocks\.0\.mlp\.fc1: an unsigned symmetric grid has no code below 0"),
+     r"blocks\.0\.mlp\.fc1: an unsigned symmetric grid .*; write signed = true or symmetric = f"),
 ]  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """The routes to few bits: one table of calibration, training, and images that the model made."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock
@@ -212,6 +213,17 @@ def test_a_training_that_is_stopped_goes_on(model, means, tmp_path, monkeypatch)
     assert not list(tmp_path.iterdir())
     again = ROUTES["qat"](model, Shapes10(), "w8a8", means)
     assert all(np.array_equal(again.params[name], t) for name, t in whole.params.items())
+
+
+def test_a_table_is_as_wide_as_its_names():
+    """A recipe is also the name of a file: its figures stand under the ends of their heads."""
+    recipes = ("w8a8", "a_recipe_of_mine.toml")
+    head, row, foot = table(
+        [Arrival("ptq", r, 10, 0.5, 0.25, 1000, 1.26) for r in recipes]
+    ).splitlines()
+    ends = [m.end() for m in re.finditer(r"sim\.|int\.|min", head)]
+    assert [m.end() for m in re.finditer(r"\d+\.\d+", row)] == ends
+    assert [m.end() for m in re.finditer(r"1,000", foot)] == [ends[1], ends[4]]
 
 
 def test_a_table_has_a_dash_where_there_is_no_cell():

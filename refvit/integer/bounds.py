@@ -57,7 +57,7 @@ def prove_codes(site: str, lo: int, hi: int) -> Proof:
     """Return the proof that a kernel's input fits int16, the widest it is made for: codes, or what
     codes with a zero point stand for."""
     also = "signed = true" if lo >= 0 else "symmetric = true and signed = true"
-    mend = f"give what it reads at most 15 bits, or {also}, in its line of the recipe"
+    mend = f"give the site that it reads at most 15 bits, or {also}, in the recipe"
     return prove(site, "input", lo, hi, mend, 16, "the grid of the input")
 
 

@@ -35,7 +35,7 @@ from refvit.params import Params
 from refvit.quant import Log2Grid, QParams, code_range
 
 IntArray = NDArray[Any]
-WIDTH = "give it fewer bits in the recipe"
+WIDTH = "give what it reads, its input or its weights, fewer bits in the recipe"
 
 
 def prove_engine(

@@ -79,9 +79,10 @@ def engine_grid(site: str, grid: QParams, learned: bool = False) -> QParams:
             f"{site}: the engine has one scale a channel, not one a group; write group = 0 {cure}"
         )
     if learned and not grid.symmetric:
+        line = "*.weight" if site.endswith(".weight") else site
         raise ValueError(
             f"{site}: the engine's learned codes are symmetric, this grid's zero point is not 0; "
-            "give it a line with symmetric = true in the recipe"
+            f'give "{line}" a line with symmetric = true in the recipe'
         )
     if not learned and grid.axis is not None:
         raise ValueError(

@@ -202,7 +202,10 @@ def weight_grid(weight: NDArray[Any], least: NDArray[Any], spec: Spec) -> QParam
     Observers other than min-max are asked channel by channel.
     """
     if not spec.signed or spec.quantizer != "linear" or spec.dynamic:
-        raise ValueError(f"weights have both signs and linear, static grids; the recipe has {spec}")
+        raise ValueError(
+            "weights have both signs and linear, static grids; write signed = true, quantizer = "
+            '"linear" and dynamic = "" in the line of "*.weight"'
+        )
     if spec.group:
         return symmetric(grouped(weight, spec.group), spec.bits, axis=0, group=spec.group,
                          restricted=spec.restricted)  # fmt: skip
@@ -235,4 +238,7 @@ def check_activation(spec: Spec, seen: Observer) -> None:
     positive = powers or (spec.quantizer == "linear" and spec.symmetric and not spec.signed)
     if least < 0 and positive and not spec.dynamic:
         kind = "powers have" if powers else "an unsigned symmetric grid has"
-        raise ValueError(f"{kind} no code below 0, the values go down to {least:.3g}")
+        mend = (
+            "give it a linear quantizer" if powers else "write signed = true or symmetric = false"
+        )
+        raise ValueError(f"{kind} no code below 0, the values go down to {least:.3g}; {mend}")

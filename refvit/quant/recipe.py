@@ -65,6 +65,8 @@ class Spec:
         if self.observer not in WATCHED.get(self.quantizer, OBSERVERS):
             known = " or ".join(WATCHED[self.quantizer])
             raise ValueError(f"the quantizer {self.quantizer!r} searches: its observer is {known}")
+        if self.observer == "channels" and self.quantizer != "ptf":
+            raise ValueError(f"the observer 'channels' is that of 'ptf'; got {self.quantizer!r}")
         if self.dynamic not in DYNAMIC:
             raise ValueError(f'dynamic is "tensor" or "token", or empty; got {self.dynamic!r}')
         least, most = WIDTHS.get(self.quantizer, (2, 16))
@@ -82,11 +84,18 @@ class Spec:
             )
         plain = self.symmetric and self.signed and self.observer == "minmax"
         if self.group and not (plain and self.quantizer == "linear" and not self.dynamic):
-            raise ValueError(f"groups are symmetric, signed, linear and minmax; got {self}")
+            raise ValueError(
+                "groups are symmetric, signed, linear and minmax; write group = 0 or those"
+            )
         if self.restricted and (self.dynamic or not self.symmetric or self.quantizer != "linear"):
-            raise ValueError(f"only symmetric, linear grids lack their least code; got {self}")
+            raise ValueError(
+                "only symmetric, linear, static grids lack their least code; write restricted = "
+                "false"
+            )
         if self.dynamic and (self.quantizer != "linear" or self.axis is not None):
-            raise ValueError(f"a dynamic grid is linear, of activations; got {self}")
+            raise ValueError(
+                'a dynamic grid is linear, of activations; write dynamic = "" of others'
+            )
 
 
 @dataclass(frozen=True)
