@@ -217,7 +217,7 @@ def test_a_training_that_is_stopped_goes_on(model, means, tmp_path, monkeypatch)
 
 def test_a_table_is_as_wide_as_its_names():
     """A recipe is also the name of a file: its figures stand under the ends of their heads."""
-    recipes = ("w8a8", "a_recipe_of_mine.toml")
+    recipes = ("w8a8", "a_longer_recipe.toml")
     head, row, foot = table(
         [Arrival("ptq", r, 10, 0.5, 0.25, 1000, 1.26) for r in recipes]
     ).splitlines()
