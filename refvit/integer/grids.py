@@ -98,21 +98,19 @@ def read(site: str, op: str, *operands: Grid | None) -> dict[str, IntArray]:
     """
     found: dict[str, IntArray] = {}
     for k, grid in enumerate(operands):
-        if (q := asymmetric(grid)) is not None and op not in DIFFERENCES:
-            found[f"input{k}_{ZERO}"] = np.asarray(q.zero_point, np.int32)
-            found[f"input{k}_clamp"] = np.array(clamp_of(q), np.int32)
-        kind = kind_of(grid)
-        if kind is None or grid is None:
+        said = {} if grid is None else written(grid)
+        if grid is None or not said or (ZERO in said and op in DIFFERENCES):
             continue
-        first = op == "matmul" and k == 0
-        if op not in READS or (isinstance(grid, Log2Grid | LogSqrt2Grid) and not first):
+        kind, first = kind_of(grid), op == "matmul" and k == 0
+        powers = isinstance(grid, Log2Grid | LogSqrt2Grid)
+        if kind and (op not in READS or (powers and not first)):
             raise ValueError(
                 f"{site}: {op} does not read {kind} codes; give its input a linear quantizer"
             )
         if isinstance(grid, Log2Grid):
             found["power"] = np.array(grid.power, np.int32)
             continue
-        found[f"input{k}_{kind}"] = np.asarray(KINDS[kind].constant(grid), np.int32)
+        found |= {f"input{k}_{name}": constant for name, constant in said.items()}
         found[f"input{k}_clamp"] = np.array(clamp_of(grid), np.int32)
     return found
 
@@ -146,7 +144,11 @@ def aligned(c: Any, k: int, codes: IntArray) -> IntArray:
 
 def operand(c: Any, k: int, codes: IntArray) -> tuple[IntArray, int]:
     """Return the same, and the greatest |integer| that codes of operand k can stand for."""
-    grid = form(c, prefix=f"input{k}_")
+    return bounded(form(c, prefix=f"input{k}_"), codes)
+
+
+def bounded(grid: Form | None, codes: IntArray) -> tuple[IntArray, int]:
+    """Return the integers that codes of `grid` stand for, and the greatest |integer| there is."""
     if grid is None:
         return codes, largest_code(codes.dtype)
     return meant(grid, codes), max(-grid.range[0], grid.range[1])
@@ -167,11 +169,8 @@ def product(c: Any, a: IntArray, b: IntArray, arithmetic: Arithmetic) -> Any:
 
     Odd powers of root two have their own, which come to the unit of the others by one multiply.
     """
-    grid, (left, one), (right, other) = (
-        form(c, prefix="input0_"),
-        operand(c, 0, a),
-        operand(c, 1, b),
-    )
+    grid = form(c, prefix="input0_")
+    (left, one), (right, other) = bounded(grid, a), operand(c, 1, b)
     acc = arithmetic.matmul(left, right, (one, other))
     if not isinstance(grid, LogSqrt2Grid):
         return acc

@@ -48,16 +48,16 @@ class IntegerOps:
         """Store what an operator has made, by the zero point of `site` if it has one."""
         c = self.constants[site]
         zero = zero_of(c)
-        codes = stored(integers, c.clamp, zero)
+        return self._held(site, stored(integers, c.clamp, zero), zero)
+
+    def _held(self, site: str, codes: IntArray, zero: int) -> QTensor:
         self.tap(site, codes)
         return QTensor(codes, self.scales[site], zero)
 
     def input(self, x: IntArray, *, site: str) -> QTensor:
         """The codes come as they are: clause 1.4."""
         c = self.constants[site]
-        codes = x.astype(code_dtype(*c.clamp.tolist()), copy=False)
-        self.tap(site, codes)
-        return QTensor(codes, self.scales[site], zero_of(c))
+        return self._held(site, stored(x, c.clamp, 0), zero_of(c))
 
     def output(self, x: QTensor, *, site: str) -> QTensor:
         return x
