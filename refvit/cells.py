@@ -20,11 +20,11 @@ from refvit.files import digest, read_json, write_text
 from refvit.model import Model
 from refvit.progress import Progress
 from refvit.quant.recipe import recipe as find_recipe
-from refvit.sources import Source
+from refvit.sources import Source, content_of
 
 Key = tuple[str, str]  # the first two fields of a cell: what was done, and the recipe
 Cell = TypeVar("Cell", bound=Any)  # a frozen dataclass
-MODEL = ("model", "source")  # what a file belongs to, besides what its table says
+KNOWN = ("model", "source", "content", "digest", "code", "version")  # each has a rule of its own
 SECONDS = 2.0  # for which what is finished may wait to be written
 NAMED = ("recipes", "routes")  # what only the cells that are named so belong to; others may join
 
@@ -120,11 +120,13 @@ def as_finished(
 
 
 def identity(model: Model, source: Source, recipes: Sequence[str]) -> dict[str, Any]:
-    """Return what results belong to: the source, and digests of the model and of each recipe."""
+    """Return what results belong to: the source, and digests of the model, of the source's images
+    and of each recipe."""
     return {
         "model": Path(model.source).name,
         "digest": model_digest(model),
         "source": source.name,
+        "content": content_of(source),
         "recipes": {name: recipe_digest(name) for name in recipes},
     }
 
@@ -199,11 +201,13 @@ def grid_table(
 
 def difference(found: dict[str, Any], about: dict[str, Any]) -> str | None:
     """Return the first thing in which a file differs from what is asked for; None if it is that."""
-    rest = [key for key in about if key not in (*MODEL, "digest", "code", "version", *NAMED)]
-    for key in (*MODEL, *rest):
+    rest = [key for key in about if key not in (*KNOWN, *NAMED)]
+    for key in ("model", *([] if same_images(found, about) else ["source"]), *rest):
         if found.get(key) != about[key]:
             old, new = ("all" if each is None else each for each in (found.get(key), about[key]))
             return f"holds results of {key} {old}, asked are {new}"
+    if same_images(found, about) is False:
+        return f"holds results of when {about['source']} had other images"
     if found.get("digest") != about["digest"]:
         return f"holds results of another model {about['model']}: its weights or fields differ"
     for name, lines in about["recipes"].items():
@@ -216,6 +220,13 @@ def difference(found: dict[str, Any], about: dict[str, Any]) -> str | None:
             if old != new:
                 return f"holds results of {route} on {part} {old}, asked are {new}"
     return None
+
+
+def same_images(found: dict[str, Any], about: dict[str, Any]) -> bool | None:
+    """Say whether a file is of the images that are asked for, wherever they lie; None where one of
+    the two has no digest of them, and the name of the source decides."""
+    held, asked = found.get("content"), about.get("content")
+    return held == asked if held and asked else None
 
 
 def cell_of(kind: type[Cell], entry: Any) -> Cell:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refvit import data, idx
+from refvit.files import digest
 from refvit.images import Preprocess
 
 Images = NDArray[np.uint8]
@@ -106,6 +107,11 @@ class Idx:
     def _test(self) -> tuple[Images, Labels]:
         return idx.read_split(self.folder, "test", len(self.labels))
 
+    @cached_property
+    def content(self) -> str:
+        """A digest of all images and labels, the same wherever the files lie, packed or not."""
+        return digest(*(np.ascontiguousarray(x).tobytes() for x in (*self._train, *self._test)))
+
     def train(self, first: int, count: int, seed: int) -> tuple[Images, Labels]:
         images, labels = self._train
         chosen = epoch_order(first, count, len(labels), seed)
@@ -121,6 +127,11 @@ class Idx:
     def __reduce__(self) -> Any:
         """Send the folder, not the images, to another process."""
         return Idx, (self.folder, self.labels, self.pool)
+
+
+def content_of(source: Source) -> str:
+    """Return the digest of what a source holds; "" of one that is known by its name alone."""
+    return str(getattr(source, "content", ""))
 
 
 def class_folder(label: str) -> str:

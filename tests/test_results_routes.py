@@ -9,6 +9,7 @@ import pytest
 import refvit
 from refvit.cells import model_digest
 from refvit.routes import Arrival, table
+from refvit.sources import Idx
 
 ROOT = Path(__file__).parents[1]
 RESULTS = re.sub(r"[ ]+", " ", (ROOT / "weights/README.md").read_text(encoding="utf-8"))
@@ -31,6 +32,13 @@ def arrivals_of(name):
 def test_a_table_is_of_the_model_that_is_shipped(name):
     assert stored(name)["digest"] == model_digest(refvit.load(name))
     assert {arrival.count for arrival in arrivals_of(name)} == {10_000}
+
+
+def test_tables_of_files_are_of_the_images_of_fashion_mnist(shared):
+    found = {name: stored(name) for name in NAMES if stored(name)["source"] != "shapes10"}
+    images = Idx(shared / "data" / "fashion-mnist").content
+    assert {about["content"] for about in found.values()} == {images}
+    assert len(found) == 3
 
 
 @pytest.mark.parametrize("name", NAMES)

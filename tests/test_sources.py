@@ -1,6 +1,8 @@
 """Labelled images: IDX files that are checked, and augmentation that keeps its promises."""
 
 import gzip
+import json
+import shutil
 import struct
 
 import numpy as np
@@ -8,9 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import refvit
 from refvit.augment import augment, cutmix, erase, parse, shifted
-from refvit.idx import read_idx, read_split
-from refvit.sources import Idx, Shapes10
+from refvit.cells import identity, restored
+from refvit.idx import find, read_idx, read_split
+from refvit.routes import Arrival
+from refvit.sources import Idx, Shapes10, content_of
 
 
 def idx_bytes(array, magic=None):
@@ -93,6 +98,47 @@ def test_an_epoch_shows_every_image_once_and_the_next_in_another_order(folder):
     part, _ = source.train(25, 10, seed=3)
     assert np.array_equal(part, images[25:35]), "by index, across the end of an epoch"
     assert len(source.test(8, 5)[0]) == 2
+
+
+def table_of(folder, kept, **other):
+    """Write an empty table of the files in `folder` to `kept`, or look for theirs in it."""
+    about = identity(refvit.load("nano_vit"), Idx(folder), ["w8a8"]) | other
+    if not kept.exists():
+        kept.write_text(json.dumps(about | {"cells": []}))
+    return restored(kept, Arrival, about)
+
+
+def test_a_table_is_of_images_wherever_their_files_lie_packed_or_not(folder, tmp_path):
+    kept, moved = tmp_path / "table.json", shutil.copytree(folder, tmp_path / "moved")
+    packed = find(moved, "train", "images")
+    packed.with_suffix("").write_bytes(gzip.decompress(packed.read_bytes()))
+    packed.unlink()
+    table_of(folder, kept)
+    assert table_of(moved, kept) == ({}, {"recipes": json.loads(kept.read_text())["recipes"]})
+
+
+@pytest.mark.parametrize("file", ["train-labels-idx1-ubyte.gz", "t10k-images-idx3-ubyte"])
+def test_a_table_is_of_no_other_images_in_files_of_that_name(folder, file, tmp_path):
+    kept, other = tmp_path / "table.json", shutil.copytree(folder, tmp_path / "other")
+    table_of(folder, kept)
+    for place in (folder, other):
+        raw = (place / file).read_bytes()
+        plain = bytearray(gzip.decompress(raw) if file.endswith(".gz") else raw)
+        plain[-1] ^= 1
+        replaced(place, file, plain)
+    with pytest.raises(ValueError, match=r"holds results of when .* had other images; name a new"):
+        table_of(folder, kept)
+    with pytest.raises(ValueError, match=r"holds results of source idx:.*, asked are idx:.*other"):
+        table_of(other, kept)
+
+
+def test_a_table_without_a_digest_of_its_images_is_known_by_their_name(folder, tmp_path):
+    kept, moved = tmp_path / "table.json", shutil.copytree(folder, tmp_path / "moved")
+    table_of(folder, kept, content="")
+    assert table_of(folder, kept)[0] == {}
+    with pytest.raises(ValueError, match="holds results of source"):
+        table_of(moved, kept)
+    assert content_of(Shapes10()) == ""
 
 
 def test_shapes_are_a_source():
