@@ -10,6 +10,7 @@ half, is exact in float64. So FAST is not an emulation that happens to agree: it
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -54,6 +55,7 @@ class Arithmetic(NamedTuple):
         return "PLAIN" if self.matmul is plain_matmul else "FAST"
 
 
+@cache
 def largest_code(dtype: np.dtype[Any]) -> int:
     """Return max|code| of an integer type: 128 for int8, 255 for uint8."""
     info = np.iinfo(dtype)
@@ -140,6 +142,7 @@ def _largest(bias: IntArray | None) -> int:
     return 0 if bias is None else max(-int(bias.min()), int(bias.max()))
 
 
+@cache
 def code_dtype(lo: int, hi: int) -> np.dtype[Any]:
     """Return the narrowest integer type that holds [lo, hi].
 
