@@ -202,11 +202,12 @@ def grid_table(
 def difference(found: dict[str, Any], about: dict[str, Any]) -> str | None:
     """Return the first thing in which a file differs from what is asked for; None if it is that."""
     rest = [key for key in about if key not in (*KNOWN, *NAMED)]
-    for key in ("model", *([] if same_images(found, about) else ["source"]), *rest):
+    same = same_images(found, about)
+    for key in ("model", *rest) if same else ("model", "source", *rest):
         if found.get(key) != about[key]:
             old, new = ("all" if each is None else each for each in (found.get(key), about[key]))
             return f"holds results of {key} {old}, asked are {new}"
-    if same_images(found, about) is False:
+    if same is False:
         return f"holds results of when {about['source']} had other images"
     if found.get("digest") != about["digest"]:
         return f"holds results of another model {about['model']}: its weights or fields differ"

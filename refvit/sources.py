@@ -23,7 +23,10 @@ Labels = NDArray[np.int64]
 
 
 class Source(Protocol):
-    """Images [n, H, W, C] uint8 and labels [n] int64 in 0..classes-1, whose names are `labels`."""
+    """Images [n, H, W, C] uint8 and labels [n] int64 in 0..classes-1, whose names are `labels`.
+
+    One with a `content`, a digest of all of them, is known by it; another by its name.
+    """
 
     @property
     def name(self) -> str: ...
