@@ -121,12 +121,13 @@ def as_finished(
 
 def identity(model: Model, source: Source, recipes: Sequence[str]) -> dict[str, Any]:
     """Return what results belong to: the source, and digests of the model, of the source's images
-    and of each recipe."""
+    where it has one, and of each recipe."""
+    content = content_of(source)
     return {
         "model": Path(model.source).name,
         "digest": model_digest(model),
         "source": source.name,
-        "content": content_of(source),
+        **({"content": content} if content else {}),
         "recipes": {name: recipe_digest(name) for name in recipes},
     }
 
